@@ -1,0 +1,74 @@
+/* The contract between the runner and the kernels.
+ *
+ * An Op is one call of an operation: which kernel, on which arrays, of which sizes, with which
+ * options. A Kernel says how the work is cut. Both are plain data, so that a program is a flat
+ * array of Ops that runs without Python.
+ */
+#ifndef FASTDL_OP_H
+#define FASTDL_OP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "simd/bodies.h"
+
+enum { MAX_ARGUMENTS = 12, MAX_SIZES = 4, MAX_OPTIONS = 12 };
+
+/* What changes from batch to batch while the ops stay as they are. */
+typedef struct {
+    int64_t rows;          /* of this batch */
+    int64_t first;         /* position in `order` of the batch's first row */
+    const int64_t *order;  /* the rows of the data in the order of this epoch; NULL: as they lie */
+    int64_t step;          /* updates made, counted from 1 while the first one runs */
+    int64_t seed;
+    double learning_rate;
+} Context;
+
+typedef union {
+    double number;   /* "float" options */
+    int64_t whole;   /* "int", "bool" and "choice" (its index) options */
+} Option;
+
+typedef struct Op Op;
+
+typedef struct {
+    int phases;
+    /* The number of independent pieces of a phase. It may depend on the sizes and rows alone, never
+     * on the number of threads: that is what makes results the same for any number. */
+    int64_t (*pieces)(const Op *op, const Context *context, int phase);
+    /* Computes one piece. Pieces of one phase run in any order, on any thread, at the same time. */
+    void (*run_piece)(const Op *op, const Context *context, int phase, int64_t piece);
+    /* Roughly the nanoseconds that a phase takes on one thread: decides how many threads join. */
+    double (*cost)(const Op *op, const Context *context, int phase);
+    /* Bytes of scratch memory that phases share, for this many rows; NULL: none. */
+    size_t (*workspace)(const Op *op, int64_t rows);
+    /* Elementwise ops: the same as run_piece, for elements start ... start + count - 1. NULL: other
+     * ops. A product calls it on each row of a finished tile (see `tail`). */
+    void (*span)(const Op *op, const Context *context, int64_t start, int64_t count);
+} Kernel;
+
+struct Op {
+    const Kernel *kernel;
+    const Bodies *bodies;          /* the C bodies for this op's float type and instruction set */
+    const Op *tail;                /* elementwise op to run on each finished tile; chained */
+    void *workspace;
+    int64_t itemsize;              /* of the float type: 4 or 8 */
+    int64_t rows_per_item;         /* B is this times context->rows ... */
+    int64_t fixed_rows;            /* ... or, where that is 0, this */
+    int64_t sizes[MAX_SIZES];      /* the lengths of the table entry's letters, in their order */
+    Option options[MAX_OPTIONS];   /* in the order of the table */
+    char *arguments[MAX_ARGUMENTS];/* in the order of the table; NULL: an optional one left out */
+};
+
+static inline int64_t op_rows(const Op *op, const Context *context) {
+    return op->rows_per_item ? op->rows_per_item * context->rows : op->fixed_rows;
+}
+
+/* Elements that one piece of a streaming op takes: 16 KB of float32, three arrays of which fit L1.
+ * A multiple of every vector length, and of Philox's four words. */
+enum { SPAN = 4096 };
+
+static inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+#endif

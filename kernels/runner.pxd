@@ -1,0 +1,72 @@
+"""The C side of the kernels, for the other modules here and for packages that cimport them."""
+
+from libc.stdint cimport int64_t
+
+
+cdef extern from "simd/bodies.h" nogil:
+    ctypedef void (*ActivationForward)(
+        void *out, const void *x, double alpha, int64_t n) noexcept nogil
+    ctypedef void (*ActivationBackward)(
+        void *grad_x, const void *grad_out, const void *saved, double alpha, int64_t n
+    ) noexcept nogil
+    ctypedef struct ActivationBodies:
+        ActivationForward *forward
+        ActivationBackward *backward
+    ctypedef struct Bodies:
+        const ActivationBodies *activation
+
+
+cdef extern from "op.h" nogil:
+    enum: MAX_ARGUMENTS, MAX_SIZES, MAX_OPTIONS, SPAN
+
+    ctypedef struct Context:
+        int64_t rows
+        int64_t first
+        const int64_t *order
+        int64_t step
+        int64_t seed
+        double learning_rate
+
+    ctypedef union Option:
+        double number
+        int64_t whole
+
+    ctypedef struct Op:
+        const Kernel *kernel
+        const Bodies *bodies
+        const Op *tail
+        void *workspace
+        int64_t itemsize
+        int64_t rows_per_item
+        int64_t fixed_rows
+        int64_t *sizes
+        Option *options
+        char **arguments
+
+    ctypedef struct Kernel:
+        int phases
+        int64_t (*pieces)(const Op *op, const Context *context, int phase) noexcept nogil
+        void (*run_piece)(
+            const Op *op, const Context *context, int phase, int64_t piece) noexcept nogil
+        double (*cost)(const Op *op, const Context *context, int phase) noexcept nogil
+        size_t (*workspace)(const Op *op, int64_t rows) noexcept nogil
+        void (*span)(const Op *op, const Context *context, int64_t start, int64_t count) noexcept nogil
+
+    int64_t op_rows(const Op *op, const Context *context)
+    int64_t ceil_divide(int64_t a, int64_t b)
+    int64_t smaller(int64_t a, int64_t b)
+
+
+# Binds a kernel to an op of the table. `arguments` and `options` are the table's names in order,
+# as the kernel's file numbers them: a table that has moved on is an error at import.
+cdef int register(str name, const Kernel *kernel, str arguments, str options=*) except -1
+
+# The streaming form of an elementwise op: pieces of SPAN elements, each computed by `span`.
+cdef int register_elementwise(
+    str name,
+    Kernel *kernel,
+    void (*span)(const Op *, const Context *, int64_t, int64_t) noexcept nogil,
+    double nanoseconds,
+    str arguments,
+    str options=*,
+) except -1

@@ -1,0 +1,4 @@
+#define REAL_BITS 32
+#define VECTOR_BYTES 16
+#define BODIES fastdl_baseline_f32
+#include "bodies.inc"

@@ -1,0 +1,17 @@
+/* The C bodies that every instruction set and float type provides.
+ *
+ * One struct of function pointers a family; `Bodies` holds them together. Data pointers are void:
+ * the bodies of a table work on one float type, and the callers pass on what they were given.
+ */
+#ifndef FASTDL_BODIES_H
+#define FASTDL_BODIES_H
+
+#include <stdint.h>
+
+#include "activation.h"
+
+typedef struct {
+    const ActivationBodies *activation;
+} Bodies;
+
+#endif

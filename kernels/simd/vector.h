@@ -1,0 +1,65 @@
+/* `real`, and vectors of it: the one place that knows how wide a register is.
+ *
+ * A wrapper (avx512_f32.c, ...) defines REAL_BITS and VECTOR_BYTES and includes the bodies; with
+ * GCC's vector extensions the same source becomes zmm, ymm, xmm or NEON code. A span of n elements
+ * is walked in whole vectors and one partial one: `load` and `store` take the number of lanes that
+ * are really there, and in the main loop that number is a constant the compiler folds away. So a
+ * tail runs the very instructions of the main loop, and every lane gives the same bits.
+ */
+#ifndef FASTDL_VECTOR_H
+#define FASTDL_VECTOR_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if REAL_BITS == 32
+typedef float real;
+typedef int32_t whole; /* as wide as real */
+typedef uint32_t bits;
+#else
+typedef double real;
+typedef int64_t whole;
+typedef uint64_t bits;
+#endif
+
+typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef whole ivec __attribute__((vector_size(VECTOR_BYTES))); /* also what comparisons give */
+typedef real vec_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(REAL_BITS / 8), may_alias));
+
+enum { LANES = VECTOR_BYTES / (REAL_BITS / 8) };
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vec broadcast(real x) { return x - (vec){0}; }
+
+INLINE vec load(const real *p, int64_t lanes) {
+    if (lanes >= LANES) return *(const vec_unaligned *)p;
+    vec x = {0};
+    memcpy(&x, p, (size_t)lanes * sizeof(real));
+    return x;
+}
+
+INLINE void store(real *p, vec x, int64_t lanes) {
+    if (lanes >= LANES) *(vec_unaligned *)p = x;
+    else memcpy(p, &x, (size_t)lanes * sizeof(real));
+}
+
+/* m ? a : b in each lane; m is all ones or all zeros, as comparisons give it. */
+INLINE vec select(ivec m, vec a, vec b) { return (vec)((m & (ivec)a) | (~m & (ivec)b)); }
+
+/* Runs the block for i = 0, LANES, 2*LANES, ...; `lanes` is how many elements of the vector at i
+ * exist: the constant LANES but for the last one. */
+#define EACH_VECTOR(n, ...)                                   \
+    do {                                                      \
+        int64_t i = 0;                                        \
+        for (; i + LANES <= (n); i += LANES) {                \
+            enum { lanes = LANES };                           \
+            __VA_ARGS__                                       \
+        }                                                     \
+        if (i < (n)) {                                        \
+            const int64_t lanes = (n) - i;                    \
+            __VA_ARGS__                                       \
+        }                                                     \
+    } while (0)
+
+#endif
