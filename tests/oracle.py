@@ -1,0 +1,487 @@
+"""Every op of ``kernels/table.py`` in naive float64 NumPy: what the kernels have to compute.
+
+A function has its op's name, takes the op's inputs and options by the table's names, and returns
+its outputs, and the new values of its in-out arguments, in the table's order. Axes that the table
+calls B may be several: the functions work on the last axis, or on all elements. Nothing here is
+fast; it is to be read beside the table and seen to be right.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+_SELU_ALPHA = 1.6732632423543772848170429916717
+_SELU_SCALE = 1.0507009873554804934193349852946
+_GELU_TANH = math.sqrt(2 / math.pi)
+
+
+def _rows(x):
+    """All leading axes as one: (B..., C) as (B, C)."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def _mean(x, axis):
+    """The mean, and 0 of nothing."""
+    return x.sum(axis) / max(x.shape[axis], 1)
+
+
+# --- activations --------------------------------------------------------------------------------
+
+
+def relu_forward(x):
+    return np.where(x < 0, 0.0, x)
+
+
+def relu_backward(grad_out, out):
+    return np.where(out <= 0, 0.0, grad_out)
+
+
+def leaky_relu_forward(x, alpha=0.3):
+    return np.where(x > 0, x, alpha * x)
+
+
+def leaky_relu_backward(grad_out, x, alpha=0.3):
+    return np.where(x > 0, grad_out, alpha * grad_out)
+
+
+def elu_forward(x, alpha=1.0):
+    return np.where(x > 0, x, alpha * np.expm1(x))
+
+
+def elu_backward(grad_out, x, alpha=1.0):
+    return np.where(x > 0, grad_out, grad_out * alpha * np.exp(x))
+
+
+def selu_forward(x):
+    return _SELU_SCALE * elu_forward(x, _SELU_ALPHA)
+
+
+def selu_backward(grad_out, out):
+    slope = np.where(out > 0, _SELU_SCALE, out + _SELU_SCALE * _SELU_ALPHA)
+    return grad_out * slope
+
+
+def gelu_forward(x):
+    return x * (1 + _erf(x / math.sqrt(2))) / 2
+
+
+def gelu_backward(grad_out, x):
+    density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+    return grad_out * ((1 + _erf(x / math.sqrt(2))) / 2 + x * density)
+
+
+def gelu_tanh_forward(x):
+    return x * (1 + np.tanh(_GELU_TANH * (x + 0.044715 * x**3))) / 2
+
+
+def gelu_tanh_backward(grad_out, x):
+    t = np.tanh(_GELU_TANH * (x + 0.044715 * x**3))
+    slope = _GELU_TANH * (1 + 3 * 0.044715 * x**2)
+    return grad_out * ((1 + t) / 2 + x * (1 - t**2) * slope / 2)
+
+
+def sigmoid_forward(x):
+    return np.where(x > 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(x) / (1 + np.exp(x)))
+
+
+def sigmoid_backward(grad_out, out):
+    return grad_out * out * (1 - out)
+
+
+def tanh_forward(x):
+    return np.tanh(x)
+
+
+def tanh_backward(grad_out, out):
+    return grad_out * (1 - out**2)
+
+
+def softplus_forward(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def softplus_backward(grad_out, x):
+    return grad_out * sigmoid_forward(x)
+
+
+def silu_forward(x):
+    return x * sigmoid_forward(x)
+
+
+def silu_backward(grad_out, x):
+    s = sigmoid_forward(x)
+    return grad_out * (s + x * s * (1 - s))
+
+
+def softmax_forward(x):
+    e = np.exp(x - x.max(-1, keepdims=True, initial=-np.inf))
+    return e / e.sum(-1, keepdims=True)
+
+
+def softmax_backward(grad_out, out):
+    return out * (grad_out - (grad_out * out).sum(-1, keepdims=True))
+
+
+# --- products -----------------------------------------------------------------------------------
+
+
+def matmul_nn(a, b):
+    return a @ b
+
+
+def matmul_tn(a, b):
+    return a.T @ b
+
+
+def matmul_nt(a, b):
+    return a @ b.T
+
+
+def dense_forward(x, weight, bias=None, activation="linear"):
+    out = x @ weight + (0.0 if bias is None else bias)
+    return out if activation == "linear" else globals()[f"{activation}_forward"](out)
+
+
+def dense_backward_input(grad_out, weight):
+    return grad_out @ weight.T
+
+
+def dense_backward_weight(x, grad_out):
+    return _rows(x).T @ _rows(grad_out)
+
+
+def dense_backward_bias(grad_out):
+    return _rows(grad_out).sum(0)
+
+
+# --- elementwise arithmetic, shapes ---------------------------------------------------------------
+
+
+def add(a, b):
+    return a + b
+
+
+def add_backward(grad_out):
+    return grad_out, grad_out
+
+
+def multiply(a, b):
+    return a * b
+
+
+def multiply_backward(grad_out, a, b):
+    return grad_out * b, grad_out * a
+
+
+def scale(x, factor=1.0):
+    return factor * x
+
+
+def scale_backward(grad_out, factor=1.0):
+    return factor * grad_out
+
+
+def concatenate(a, b):
+    return np.concatenate([a, b], axis=-1)
+
+
+def concatenate_backward(grad_out, columns):
+    """``columns``: how many are a's, which the kernel sees from the shape of ``grad_a``."""
+    return grad_out[..., :columns], grad_out[..., columns:]
+
+
+# --- normalisation ------------------------------------------------------------------------------
+
+
+def _affine(x, gamma, beta):
+    return x * (1.0 if gamma is None else gamma) + (0.0 if beta is None else beta)
+
+
+def batchnorm_statistics(x):
+    x = _rows(x)
+    mean = _mean(x, 0)
+    return mean, _mean((x - mean) ** 2, 0)
+
+
+def batchnorm_forward(x, mean, variance, gamma=None, beta=None, epsilon=1e-3):
+    return _affine((x - mean) / np.sqrt(variance + epsilon), gamma, beta)
+
+
+def batchnorm_backward(grad_out, x, mean, variance, gamma=None, epsilon=1e-3):
+    g, normal = _rows(grad_out), _rows((x - mean) / np.sqrt(variance + epsilon))
+    centered = g - _mean(g, 0) - normal * _mean(g * normal, 0)
+    grad_x = centered / np.sqrt(variance + epsilon) * (1.0 if gamma is None else gamma)
+    return grad_x.reshape(x.shape), (g * normal).sum(0), g.sum(0)
+
+
+def batchnorm_inference(x, mean, variance, gamma=None, beta=None, epsilon=1e-3):
+    return batchnorm_forward(x, mean, variance, gamma, beta, epsilon)
+
+
+def batchnorm_inference_backward(grad_out, x, mean, variance, gamma=None, epsilon=1e-3):
+    normal = (x - mean) / np.sqrt(variance + epsilon)
+    grad_x = grad_out / np.sqrt(variance + epsilon) * (1.0 if gamma is None else gamma)
+    return grad_x, _rows(grad_out * normal).sum(0), _rows(grad_out).sum(0)
+
+
+def batchnorm_update(
+    running_mean, running_variance, mean, variance, x, momentum=0.99, unbiased=False
+):
+    rows = len(_rows(x))
+    factor = rows / max(rows - 1, 1) if unbiased else 1.0
+    return (
+        momentum * running_mean + (1 - momentum) * mean,
+        momentum * running_variance + (1 - momentum) * factor * variance,
+    )
+
+
+def layernorm_forward(x, gamma=None, beta=None, epsilon=1e-3):
+    mean = _mean(x, -1)
+    rstd = 1 / np.sqrt(_mean((x - mean[..., None]) ** 2, -1) + epsilon)
+    return _affine((x - mean[..., None]) * rstd[..., None], gamma, beta), mean, rstd
+
+
+def layernorm_backward(grad_out, x, mean, rstd, gamma=None):
+    normal = (x - mean[..., None]) * rstd[..., None]
+    g = grad_out * (1.0 if gamma is None else gamma)
+    centered = g - _mean(g, -1)[..., None] - normal * _mean(g * normal, -1)[..., None]
+    grad_x = centered * rstd[..., None]
+    return grad_x, _rows(grad_out * normal).sum(0), _rows(grad_out).sum(0)
+
+
+# --- random -------------------------------------------------------------------------------------
+
+
+def philox(counter, key):
+    """Philox4x32-10 (Salmon et al. 2011): four words for each counter of four words."""
+    c = [np.asarray(word, np.uint64) for word in counter]
+    k = list(key)
+    low = np.uint64(0xFFFFFFFF)
+    for _ in range(10):
+        first, second = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
+        c = [
+            (second >> np.uint64(32)) ^ c[1] ^ np.uint64(k[0]),
+            second & low,
+            (first >> np.uint64(32)) ^ c[3] ^ np.uint64(k[1]),
+            first & low,
+        ]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return c
+
+
+def _words(count, stream, step, seed):
+    """(blocks, 4): element i's word is at (i // 4, i % 4)."""
+    block = np.arange(-(-count // 4), dtype=np.uint64)
+    counter = (
+        block & np.uint64(0xFFFFFFFF),
+        block >> np.uint64(32),
+        np.full_like(block, stream & 0xFFFFFFFF),
+        np.full_like(block, step & 0xFFFFFFFF),
+    )
+    return np.stack(philox(counter, (seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF)), axis=-1)
+
+
+def dropout_forward(x, rate, stream=0, step=0, seed=0):
+    words = _words(x.size, stream, step, seed).ravel()[: x.size].reshape(x.shape)
+    return np.where(words >= rate * 2.0**32, x / (1 - rate), 0.0)
+
+
+def dropout_backward(grad_out, rate, stream=0, step=0, seed=0):
+    return dropout_forward(grad_out, rate, stream, step, seed)
+
+
+def gaussian_noise_forward(x, stddev, stream=0, step=0, seed=0):
+    words = _words(x.size, stream, step, seed).reshape(-1, 2)  # each two words make two numbers
+    radius = np.sqrt(-2 * np.log((words[:, 0] + 1.0) / 2.0**32))
+    angle = 2 * math.pi * words[:, 1] / 2.0**32
+    normal = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+    return x + stddev * normal.ravel()[: x.size].reshape(x.shape)
+
+
+def gaussian_noise_backward(grad_out):
+    return grad_out
+
+
+# --- losses and metrics ---------------------------------------------------------------------------
+
+
+def _loss(each, slope, sample_weight, factor):
+    """From the loss of each output and its derivative: the row's means, and the gradient."""
+    return _mean(each, -1), _grad_pred(slope / max(each.shape[-1], 1), sample_weight, factor)
+
+
+def _grad_pred(slope, sample_weight, factor):
+    """``slope``: derivatives of the rows' losses. The gradient is that of factor*mean(w*loss)."""
+    weight = np.ones(slope.shape[:-1]) if sample_weight is None else sample_weight
+    return slope * weight[..., None] * factor / max(weight.size, 1)
+
+
+def mean_squared_error(pred, target, sample_weight=None, scale=1.0):
+    d = pred - target
+    return _loss(d**2, 2 * d, sample_weight, scale)
+
+
+def mean_absolute_error(pred, target, sample_weight=None, scale=1.0):
+    d = pred - target
+    return _loss(np.abs(d), np.sign(d), sample_weight, scale)
+
+
+def huber(pred, target, sample_weight=None, delta=1.0, scale=1.0):
+    d = pred - target
+    small = np.abs(d) <= delta
+    each = np.where(small, d**2 / 2, delta * np.abs(d) - delta**2 / 2)
+    return _loss(each, np.where(small, d, delta * np.sign(d)), sample_weight, scale)
+
+
+def _clip(p):
+    """p within the bounds that the cross-entropies keep it in, and where it was outside them."""
+    return np.clip(p, 1e-7, 1 - 1e-7), (p < 1e-7) | (p > 1 - 1e-7)
+
+
+def binary_crossentropy(
+    pred, target, sample_weight=None, from_logits=False, label_smoothing=0.0, scale=1.0
+):
+    t = target * (1 - label_smoothing) + label_smoothing / 2
+    if from_logits:  # -log(sigmoid(x)) = softplus(-x)
+        each = t * softplus_forward(-pred) + (1 - t) * softplus_forward(pred)
+        slope = sigmoid_forward(pred) - t
+    else:
+        p, outside = _clip(pred)
+        each = -t * np.log(p) - (1 - t) * np.log1p(-p)
+        slope = np.where(outside, 0.0, (p - t) / (p * (1 - p)))
+    return _loss(each, slope, sample_weight, scale)
+
+
+def categorical_crossentropy(
+    pred, target, sample_weight=None, from_logits=False, label_smoothing=0.0, scale=1.0
+):
+    t = target * (1 - label_smoothing) + label_smoothing / max(pred.shape[-1], 1)
+    if from_logits:
+        shifted = pred - pred.max(-1, keepdims=True, initial=-np.inf)
+        log_p = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+        slope = t.sum(-1, keepdims=True) * np.exp(log_p) - t
+    else:
+        total = pred.sum(-1, keepdims=True)
+        p, outside = _clip(pred / total)
+        log_p, t_inside = np.log(p), np.where(outside, 0.0, t)
+        slope = (t_inside.sum(-1, keepdims=True) - t_inside / p) / total
+    return -(t * log_p).sum(-1), _grad_pred(slope, sample_weight, scale)
+
+
+def sparse_categorical_crossentropy(
+    pred, labels, sample_weight=None, from_logits=False, label_smoothing=0.0, scale=1.0
+):
+    target = np.eye(pred.shape[-1])[labels]
+    return categorical_crossentropy(
+        pred, target, sample_weight, from_logits, label_smoothing, scale
+    )
+
+
+def categorical_accuracy(pred, target):
+    return (pred.argmax(-1) == target.argmax(-1)).astype(float)
+
+
+def sparse_categorical_accuracy(pred, labels):
+    return (pred.argmax(-1) == labels).astype(float)
+
+
+def binary_accuracy(pred, target, threshold=0.5):
+    return _mean(((pred > threshold) == target).astype(float), -1)
+
+
+def accumulate(total, values, sample_weight=None):
+    weighted = values if sample_weight is None else values * sample_weight
+    return total + [weighted.sum(), values.size]
+
+
+def penalty(total, param, values, l1=0.0, l2=0.0):
+    return total + [values.size * (l1 * np.abs(param).sum() + l2 * (param**2).sum()), 0.0]
+
+
+# --- updates ------------------------------------------------------------------------------------
+
+
+def _gradient(param, grad, grad_scale, clipvalue, l1, l2):
+    g = grad + l1 * np.sign(param) + 2 * l2 * param
+    g = g if grad_scale is None else g * grad_scale
+    return np.clip(g, -clipvalue, clipvalue) if clipvalue else g
+
+
+def sgd_update(
+    param, grad, velocity=None, grad_scale=None, learning_rate=0.01, momentum=0.0,
+    nesterov=False, weight_decay=0.0, convention="keras", clipvalue=0.0, l1=0.0, l2=0.0,
+):  # fmt: skip
+    g = _gradient(param, grad, grad_scale, clipvalue, l1, l2)
+    w = param - learning_rate * weight_decay * param
+    if momentum == 0:
+        return w - learning_rate * g, velocity
+    if convention == "keras":
+        v = momentum * velocity - learning_rate * g
+        return w + (momentum * v - learning_rate * g if nesterov else v), v
+    v = momentum * velocity + g
+    return w - learning_rate * (g + momentum * v if nesterov else v), v
+
+
+def rmsprop_update(
+    param, grad, square, average=None, velocity=None, grad_scale=None, learning_rate=1e-3,
+    rho=0.9, momentum=0.0, epsilon=1e-7, centered=False, weight_decay=0.0, convention="keras",
+    clipvalue=0.0, l1=0.0, l2=0.0,
+):  # fmt: skip
+    g = _gradient(param, grad, grad_scale, clipvalue, l1, l2)
+    w = param - learning_rate * weight_decay * param
+    square = rho * square + (1 - rho) * g**2
+    if centered:
+        average = rho * average + (1 - rho) * g
+    d = square - average**2 if centered else square
+    if convention == "keras":
+        step = learning_rate * g / np.sqrt(d + epsilon)
+    else:
+        step = g / (np.sqrt(d) + epsilon)
+    if momentum:
+        step = velocity = momentum * velocity + step
+    return w - (step if convention == "keras" else learning_rate * step), square, average, velocity
+
+
+def adam_update(
+    param, grad, m, v, v_max=None, grad_scale=None, learning_rate=1e-3, step=1, beta_1=0.9,
+    beta_2=0.999, epsilon=1e-7, weight_decay=0.0, convention="keras", clipvalue=0.0, l1=0.0,
+    l2=0.0,
+):  # fmt: skip
+    g = _gradient(param, grad, grad_scale, clipvalue, l1, l2)
+    w = param - learning_rate * weight_decay * param
+    m = beta_1 * m + (1 - beta_1) * g
+    v = beta_2 * v + (1 - beta_2) * g**2
+    if v_max is not None:
+        v_max = np.maximum(v_max, v)
+    below = v if v_max is None else v_max
+    first, second = 1 - beta_1**step, 1 - beta_2**step
+    if convention == "keras":
+        w = w - learning_rate * math.sqrt(second) / first * m / (np.sqrt(below) + epsilon)
+    else:
+        w = w - learning_rate / first * m / (np.sqrt(below / second) + epsilon)
+    return w, m, v, v_max
+
+
+def adagrad_update(
+    param, grad, square, grad_scale=None, learning_rate=1e-3, epsilon=1e-7, weight_decay=0.0,
+    convention="keras", clipvalue=0.0, l1=0.0, l2=0.0,
+):  # fmt: skip
+    g = _gradient(param, grad, grad_scale, clipvalue, l1, l2)
+    w = param - learning_rate * weight_decay * param
+    square = square + g**2
+    below = np.sqrt(square + epsilon) if convention == "keras" else np.sqrt(square) + epsilon
+    return w - learning_rate * g / below, square
+
+
+def squared_norm(grad, param=None, l1=0.0, l2=0.0):
+    g = grad if param is None else grad + l1 * np.sign(param) + 2 * l2 * param
+    return np.array([(g**2).sum()])
+
+
+def clip_scale(squares, clipnorm):
+    with np.errstate(divide="ignore"):
+        return np.minimum(1.0, clipnorm / np.sqrt(squares.sum(keepdims=True)))
