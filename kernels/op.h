@@ -45,6 +45,7 @@ typedef struct {
     /* Elementwise ops: the same as run_piece, for elements start ... start + count - 1. NULL: other
      * ops. A product calls it on each row of a finished tile (see `tail`). */
     void (*span)(const Op *op, const Context *context, int64_t start, int64_t count);
+    double nanoseconds; /* of an elementwise op: the time for one element, for its cost */
 } Kernel;
 
 struct Op {
@@ -54,11 +55,19 @@ struct Op {
     void *workspace;
     int64_t itemsize;              /* of the float type: 4 or 8 */
     int64_t rows_per_item;         /* B is this times context->rows ... */
-    int64_t fixed_rows;            /* ... or, where that is 0, this */
+    int64_t fixed_rows;            /* ... or, where that is 0, this; without B: the first letter */
     int64_t sizes[MAX_SIZES];      /* the lengths of the table entry's letters, in their order */
     Option options[MAX_OPTIONS];   /* in the order of the table */
     char *arguments[MAX_ARGUMENTS];/* in the order of the table; NULL: an optional one left out */
 };
+
+/* One phase of one op, cut for a given number of rows and threads. */
+typedef struct {
+    const Op *op;
+    int phase;
+    int threads;
+    int64_t pieces;
+} Stage;
 
 static inline int64_t op_rows(const Op *op, const Context *context) {
     return op->rows_per_item ? op->rows_per_item * context->rows : op->fixed_rows;

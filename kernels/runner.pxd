@@ -1,6 +1,6 @@
 """The C side of the kernels, for the other modules here and for packages that cimport them."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 
 cdef extern from "simd/bodies.h" nogil:
@@ -44,6 +44,7 @@ cdef extern from "op.h" nogil:
         char **arguments
 
     ctypedef struct Kernel:
+        double nanoseconds
         int phases
         int64_t (*pieces)(const Op *op, const Context *context, int phase) noexcept nogil
         void (*run_piece)(
@@ -52,10 +53,62 @@ cdef extern from "op.h" nogil:
         size_t (*workspace)(const Op *op, int64_t rows) noexcept nogil
         void (*span)(const Op *op, const Context *context, int64_t start, int64_t count) noexcept nogil
 
+    # One phase of one op, cut for a given number of rows and threads.
+    ctypedef struct Stage:
+        const Op *op
+        int phase
+        int threads
+        int64_t pieces
+
     int64_t op_rows(const Op *op, const Context *context)
     int64_t ceil_divide(int64_t a, int64_t b)
     int64_t smaller(int64_t a, int64_t b)
 
+
+cdef extern from "threads.h" nogil:
+    ctypedef struct Team:
+        pass
+    void team_start(Team *team)
+    void team_note(Team *team, bint had_work)
+    int team_worked(Team *team)
+    int team_size()
+    int64_t now_ns()
+    uint64_t flush_denormals()
+    void restore_denormals(uint64_t state)
+
+
+# --- for the modules that run ops: call and program
+
+# The kernel registered under a name; KeyError where there is none.
+cdef const Kernel *kernel_of(str name) except NULL
+
+# How many threads a run that starts now may use.
+cdef int threads_now() noexcept nogil
+
+# Long runs say when they begin (1) and end (-1): they share the automatic number of threads.
+cdef void note_run(int change) noexcept nogil
+
+# For last_threads(): how many threads worked in the run that just ended.
+cdef void note_threads(int worked) noexcept nogil
+
+# Cuts `count` ops into stages for this context; returns how many stages. `grain` is the work in
+# nanoseconds that makes another thread worth while. Room needed: the sum of the ops' phases.
+cdef int plan(
+    const Op *ops, int count, const Context *context, int threads, double grain, Stage *stages
+) noexcept nogil
+
+# One thread's share of the stages. `busy` is how many threads the stage before used (1 at first):
+# a barrier stands wherever more than one thread is concerned. Returns it for the next stage.
+cdef int work(
+    const Stage *stages, int count, const Context *context, Team *team, int thread, int size,
+    int busy, bint *worked
+) noexcept nogil
+
+# Runs a few ops once, from an eager call.
+cdef void run_once(const Op *ops, int count, const Context *context) noexcept nogil
+
+
+# --- for the kernels
 
 # Binds a kernel to an op of the table. `arguments` and `options` are the table's names in order,
 # as the kernel's file numbers them: a table that has moved on is an error at import.

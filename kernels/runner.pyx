@@ -1,0 +1,246 @@
+"""The runner: the only place that knows threads.
+
+A run is a list of ops. Each op is phases, each phase a number of independent pieces that depends on
+the problem's size alone; a thread takes a contiguous share of the pieces, so results are the same
+bits for any number of threads. All threads walk the same list: a barrier stands between two phases
+where either of them uses more than one thread. With one thread it is a plain loop that never enters
+OpenMP.
+"""
+
+import os
+
+from cython.parallel cimport parallel, threadid
+from libc.stdint cimport int64_t, uint64_t
+
+from fastdl.kernels.table import OPS
+
+
+cdef extern from "threads.h" nogil:
+    enum: HAS_OPENMP
+    int openmp_threads()
+    void team_barrier(Team *team, int threads)
+
+
+cdef extern from "process.h" nogil:
+    bint process_was_forked
+    void watch_forks()
+    void count_run(int change)
+    int runs_under_way()
+
+
+# Work in nanoseconds that makes one more thread worth while in an eager call, where the threads
+# have to be woken and joined; inside a program only a barrier is paid.
+cdef enum: EAGER_GRAIN = 10000
+
+# More phases than any eager call has: an op of three, and an activation after it.
+cdef enum: EAGER_STAGES = 16
+
+cdef dict registered = {}
+cdef int wanted_threads = 0         # 0: automatic
+cdef int usable_processors = 1
+cdef bint forced = False
+cdef int threads_that_worked = 0
+
+
+# --- how many threads --------------------------------------------------------------------------
+
+def _usable_processors() -> int:
+    """Processors that this process may use: its affinity mask, limited by its cgroup's quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            count = min(count, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return max(1, count)
+
+
+def set_num_threads(count: int | None) -> None:
+    """Sets the number of threads of all later calls; None: as many as the process may use.
+
+    Parameters
+    ----------
+    count : int or None
+        At least 1. It is obeyed also above the number of processors.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` is less than 1 or not a whole number.
+    """
+    global wanted_threads
+    if count is not None and (isinstance(count, bool) or int(count) != count
+                              or not 1 <= count <= 1024):
+        raise ValueError(f"set_num_threads: count must be a whole number from 1 to 1024, got {count!r}")
+    wanted_threads = count or 0
+
+
+def get_num_threads() -> int:
+    """The number of threads that a call made now may use."""
+    return threads_now()
+
+
+def force_threads(bint on) -> None:
+    """Whether every phase uses all threads, however little work it has; for the tests."""
+    global forced
+    forced = on
+
+
+def last_threads() -> int:
+    """How many threads had work to do in the last run; for the tests."""
+    return threads_that_worked
+
+
+def has_openmp() -> bool:
+    """Whether this build can use more than one thread."""
+    return bool(HAS_OPENMP)
+
+
+cdef int threads_now() noexcept nogil:
+    if not HAS_OPENMP or process_was_forked:
+        return 1
+    if wanted_threads:
+        return wanted_threads
+    return max(1, min(usable_processors, openmp_threads()) // max(1, runs_under_way()))
+
+
+cdef void note_run(int change) noexcept nogil:
+    count_run(change)
+
+
+cdef void note_threads(int worked) noexcept nogil:
+    global threads_that_worked
+    threads_that_worked = worked
+
+
+# --- the registry ------------------------------------------------------------------------------
+
+cdef int register(str name, const Kernel *kernel, str arguments, str options="") except -1:
+    op = OPS[name]
+    declared = " ".join(a.name for a in op.arguments), " ".join(o.name for o in op.options)
+    if declared != (arguments, options):
+        raise ImportError(
+            f"kernel {name}: written for arguments {arguments!r} and options {options!r}, "
+            f"but the table declares {declared[0]!r} and {declared[1]!r}")
+    registered[name] = <size_t> kernel
+    return 0
+
+
+cdef const Kernel *kernel_of(str name) except NULL:
+    return <const Kernel *> <size_t> registered[name]
+
+
+def registered_ops() -> tuple[str, ...]:
+    """The names of all ops that have a kernel."""
+    return tuple(registered)
+
+
+# --- elementwise ops ---------------------------------------------------------------------------
+
+cdef int64_t span_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
+    return ceil_divide(op_rows(op, context), SPAN)
+
+
+cdef void span_piece(const Op *op, const Context *context, int phase, int64_t piece) noexcept nogil:
+    cdef int64_t start = piece * SPAN
+    op.kernel.span(op, context, start, smaller(SPAN, op_rows(op, context) - start))
+
+
+cdef double span_cost(const Op *op, const Context *context, int phase) noexcept nogil:
+    return op.kernel.nanoseconds * op_rows(op, context)
+
+
+cdef int register_elementwise(
+    str name,
+    Kernel *kernel,
+    void (*span)(const Op *, const Context *, int64_t, int64_t) noexcept nogil,
+    double nanoseconds,
+    str arguments,
+    str options="",
+) except -1:
+    kernel.phases = 1
+    kernel.pieces = span_pieces
+    kernel.run_piece = span_piece
+    kernel.cost = span_cost
+    kernel.workspace = NULL
+    kernel.span = span
+    kernel.nanoseconds = nanoseconds
+    return register(name, kernel, arguments, options)
+
+
+# --- running -----------------------------------------------------------------------------------
+
+cdef int plan(
+    const Op *ops, int count, const Context *context, int threads, double grain, Stage *stages
+) noexcept nogil:
+    cdef int n = 0, i, phase
+    cdef int64_t pieces, use
+    for i in range(count):
+        for phase in range(ops[i].kernel.phases):
+            pieces = ops[i].kernel.pieces(&ops[i], context, phase)
+            if pieces == 0:
+                continue
+            use = threads
+            if use > 1 and not forced:
+                use = smaller(use, 1 + <int64_t> (ops[i].kernel.cost(&ops[i], context, phase) / grain))
+            stages[n].op = &ops[i]
+            stages[n].phase = phase
+            stages[n].pieces = pieces
+            stages[n].threads = <int> smaller(use, pieces)
+            n += 1
+    return n
+
+
+cdef int work(
+    const Stage *stages, int count, const Context *context, Team *team, int thread, int size,
+    int busy, bint *worked
+) noexcept nogil:
+    cdef int i, share
+    cdef int64_t piece, end
+    cdef const Stage *stage
+    for i in range(count):
+        stage = &stages[i]
+        share = min(stage.threads, size)
+        if share > 1 or busy > 1:
+            team_barrier(team, size)
+        busy = share
+        if thread < share:
+            worked[0] = True
+            piece = stage.pieces * thread // share
+            end = stage.pieces * (thread + 1) // share
+            while piece < end:
+                stage.op.kernel.run_piece(stage.op, context, stage.phase, piece)
+                piece += 1
+    return busy
+
+
+cdef void run_once(const Op *ops, int count, const Context *context) noexcept nogil:
+    cdef Stage stages[EAGER_STAGES]
+    cdef Team team
+    cdef int threads = 1, n, i
+    n = plan(ops, count, context, threads_now(), EAGER_GRAIN, stages)
+    for i in range(n):
+        threads = max(threads, stages[i].threads)
+    team_start(&team)
+    if threads == 1:
+        work_once(stages, n, context, &team, 0, 1)
+    else:
+        with parallel(num_threads=threads):
+            work_once(stages, n, context, &team, threadid(), team_size())
+    note_threads(team_worked(&team))
+
+
+cdef void work_once(
+    const Stage *stages, int count, const Context *context, Team *team, int thread, int size
+) noexcept nogil:
+    cdef bint worked = False
+    cdef uint64_t state = flush_denormals()
+    work(stages, count, context, team, thread, size, 1, &worked)
+    restore_denormals(state)
+    team_note(team, worked)
+
+
+usable_processors = _usable_processors()
+watch_forks()

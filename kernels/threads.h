@@ -1,0 +1,93 @@
+/* What the runner needs of the machine: a barrier, flushed denormals, a clock. */
+#ifndef FASTDL_THREADS_H
+#define FASTDL_THREADS_H
+
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <time.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+static inline int team_size(void) { return omp_get_num_threads(); }
+static inline int openmp_threads(void) { return omp_get_max_threads(); }
+enum { HAS_OPENMP = 1 };
+#else
+static inline int team_size(void) { return 1; }
+static inline int openmp_threads(void) { return 1; }
+enum { HAS_OPENMP = 0 };
+#endif
+
+static inline void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* The threads of one run: a barrier, and a count of those that had work. */
+typedef struct {
+    _Alignas(64) atomic_int arrived;
+    _Alignas(64) atomic_int generation;
+    atomic_int worked;
+} Team;
+
+static inline void team_start(Team *team) { *team = (Team){0}; }
+static inline void team_note(Team *team, int had_work) { atomic_fetch_add(&team->worked, had_work); }
+static inline int team_worked(Team *team) { return atomic_load(&team->worked); }
+
+/* Spins for some microseconds, then yields, then sleeps: steps are much shorter than a sleep, and a
+ * thread that waits for long must not take a core from others. */
+static inline void team_barrier(Team *team, int threads) {
+    const int generation = atomic_load_explicit(&team->generation, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) == threads - 1) {
+        atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&team->generation, generation + 1, memory_order_release);
+        return;
+    }
+    for (int waits = 0;
+         atomic_load_explicit(&team->generation, memory_order_acquire) == generation; waits++) {
+        if (waits < 4000) {
+            relax();
+        } else if (waits < 5000) {
+            sched_yield();
+        } else {
+            const struct timespec pause = {0, 50000};
+            nanosleep(&pause, NULL);
+        }
+    }
+}
+
+/* Makes this thread treat denormals as zero; returns what to give back to restore_denormals. */
+static inline uint64_t flush_denormals(void) {
+#if defined(__x86_64__)
+    const unsigned state = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(state | 0x8040u); /* flush to zero, denormals are zero */
+    return state;
+#elif defined(__aarch64__)
+    uint64_t state;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(state));
+    __asm__ volatile("msr fpcr, %0" ::"r"(state | (1ull << 24)));
+    return state;
+#else
+    return 0;
+#endif
+}
+
+static inline void restore_denormals(uint64_t state) {
+#if defined(__x86_64__)
+    __builtin_ia32_ldmxcsr((unsigned)state);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" ::"r"(state));
+#endif
+    (void)state;
+}
+
+static inline int64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+#endif
