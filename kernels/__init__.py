@@ -1,1 +1,58 @@
-"""x"""
+"""The kernels as functions: one for each op of `table.py`, on NumPy arrays.
+
+Every function checks its arrays against the table, runs without the GIL on as many threads as the
+work is worth, and returns its outputs. Inputs come first, options and outputs by keyword:
+
+>>> import numpy as np
+>>> from fastdl import kernels
+>>> kernels.relu_forward(np.array([-1.0, 2.0]))
+array([0., 2.])
+"""
+
+from fastdl.kernels import (
+    activation,
+    dispatch,
+    runner,
+)
+from fastdl.kernels.call import Function
+from fastdl.kernels.table import OPS
+
+globals().update({name: Function(name) for name in OPS if name in runner.registered_ops()})
+
+__all__ = ["matmul", *OPS]
+
+
+def matmul(a, b, transpose_a=False, transpose_b=False, out=None):
+    """Matrix product ``op(a) @ op(b)``, where op transposes if asked.
+
+    Parameters
+    ----------
+    a : array of float32 or float64, shape (M, K), or (K, M) with ``transpose_a``
+    b : array of the same type, shape (K, N), or (N, K) with ``transpose_b``
+    transpose_a, transpose_b : bool, default False
+    out : array, shape (M, N), optional
+        Where to write the product.
+
+    Returns
+    -------
+    array, shape (M, N)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an array does not fit; nothing has been changed then.
+    """
+    for name, flag in (("transpose_a", transpose_a), ("transpose_b", transpose_b)):
+        if not isinstance(flag, bool):
+            raise TypeError(f"matmul: option {name!r} must be True or False, got {flag!r}")
+    functions = globals()
+    if transpose_a and transpose_b:
+        return functions["matmul_tn"](a, _transposed(b), out=out)
+    form = "matmul_" + ("t" if transpose_a else "n") + ("t" if transpose_b else "n")
+    return functions[form](a, b, out=out)
+
+
+def _transposed(matrix):
+    import numpy as np
+
+    return np.asarray(matrix).T

@@ -11,7 +11,8 @@ Axes are letters, and the same letter is the same length in all arguments of an 
 first where it stands and is special: it stands for one *or more* leading axes taken together, and
 its length may change from call to call of the same program (the last batch is shorter). So
 ``"B C"`` takes ``(32, 10)`` with B = 32 and ``(32, 28, 28, 16)`` with B = 25088; plain ``"B"``
-takes an array of any shape. ``"1"`` and ``"2"`` are lengths.
+takes an array of any shape. ``"1"`` and ``"2"`` are lengths; ``"C+D"`` is a sum of two. An output
+whose letters no input has must be given by the caller.
 
 Types: ``real`` is float32 or float64, the same one throughout a call; ``label`` is int64;
 ``float64`` is always that.
@@ -44,6 +45,7 @@ class Argument:
     axes: tuple[str, ...]
     dtype: str = "real"
     optional: bool = False
+    below: str = ""  # labels: whole numbers from 0 to this letter's length - 1
     doc: str = ""
 
 
@@ -108,8 +110,8 @@ def _op(name: str, doc: str, *parts: Argument | Option, **properties) -> None:
 
 
 def _argument(role: str):
-    def make(name: str, axes: str, *, dtype: str = "real", optional: bool = False, doc: str = ""):
-        return Argument(name, role, tuple(axes.split()), dtype, optional, doc)
+    def make(name, axes, *, dtype="real", optional=False, below="", doc=""):
+        return Argument(name, role, tuple(axes.split()), dtype, optional, below, doc)
 
     return make
 
@@ -261,9 +263,9 @@ _op("scale", "out = factor * x.", _out("out", "B"), _in("x", "B"), _number("fact
 _op("scale_backward", "grad_x = factor * grad_out.", _out("grad_x", "B"), _in("grad_out", "B"),
     _number("factor", 1.0), elementwise=True, inplace=True)  # fmt: skip
 _op("concatenate", "out = [a | b], side by side along the last axis.",
-    _out("out", "B S"), _in("a", "B C"), _in("b", "B D"), backward=("concatenate_backward",))  # fmt: skip
+    _out("out", "B C+D"), _in("a", "B C"), _in("b", "B D"), backward=("concatenate_backward",))  # fmt: skip
 _op("concatenate_backward", "grad_a and grad_b: the two parts of grad_out.",
-    _out("grad_a", "B C"), _out("grad_b", "B D"), _in("grad_out", "B S"))  # fmt: skip
+    _out("grad_a", "B C"), _out("grad_b", "B D"), _in("grad_out", "B C+D"))  # fmt: skip
 
 # --- normalisation ------------------------------------------------------------------------------
 
@@ -462,7 +464,7 @@ _loss(
 _loss(
     "sparse_categorical_crossentropy",
     "categorical_crossentropy with whole-number labels in 0 ... C - 1.",
-    _in("labels", "B", dtype="label"),
+    _in("labels", "B", dtype="label", below="C"),
     _LOGITS,
     _SMOOTHING,
 )
@@ -470,7 +472,7 @@ _loss(
 _op("categorical_accuracy", "out = 1 where argmax(pred) == argmax(target), else 0, for each row.",
     _out("out", "B"), _in("pred", "B C"), _TARGET)  # fmt: skip
 _op("sparse_categorical_accuracy", "out = 1 where argmax(pred) == labels, else 0, for each row.",
-    _out("out", "B"), _in("pred", "B C"), _in("labels", "B", dtype="label"))  # fmt: skip
+    _out("out", "B"), _in("pred", "B C"), _in("labels", "B", dtype="label", below="C"))  # fmt: skip
 _op("binary_accuracy", "out = share of a row's outputs where (pred > threshold) == target.",
     _out("out", "B"), _in("pred", "B C"), _TARGET, _number("threshold", 0.5))  # fmt: skip
 _op("accumulate", "total[0] += sum(values*sample_weight), total[1] += B.",
