@@ -12,8 +12,13 @@ cdef extern from "simd/bodies.h" nogil:
     ctypedef struct ActivationBodies:
         ActivationForward *forward
         ActivationBackward *backward
+    ctypedef void (*Cast)(void *out, const void *source, int64_t n) noexcept nogil
+    ctypedef struct DataBodies:
+        Cast *to_real
+        Cast *to_label
     ctypedef struct Bodies:
         const ActivationBodies *activation
+        const DataBodies *data
 
 
 cdef extern from "op.h" nogil:

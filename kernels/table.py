@@ -20,7 +20,8 @@ Types: ``real`` is float32 or float64, the same one throughout a call; ``label``
 Gradients go by names. A backward op reads arguments named as in the forward op and ``grad_out``,
 the gradient of its output ``out``, and writes ``grad_x``, the gradient of the input ``x``. Every
 gradient *overwrites* its output; where a tensor is used twice, the graph adds the two. An input
-that no backward op names has no gradient.
+that no backward op names has no gradient. An input named in ``passes`` simply takes over the
+output's gradient.
 
 An op marked ``elementwise`` can also run as a *tail*: on a stretch of elements that a product has
 just finished, while they are in the cache. One marked ``inplace`` may write ``out`` over ``x``.
@@ -73,6 +74,7 @@ class Op:
     arguments: tuple[Argument, ...]
     options: tuple[Option, ...] = ()
     backward: tuple[str, ...] = ()
+    passes: tuple[str, ...] = ()
     elementwise: bool = False
     inplace: bool = False
     #: an option naming an activation that is applied to the output as a tail
@@ -251,9 +253,7 @@ _op(
 # --- elementwise arithmetic, shapes ---------------------------------------------------------------
 
 _op("add", "out = a + b.", _out("out", "B"), _in("a", "B"), _in("b", "B"),
-    backward=("add_backward",), elementwise=True, inplace=True)  # fmt: skip
-_op("add_backward", "grad_a = grad_b = grad_out: two copies.",
-    _out("grad_a", "B"), _out("grad_b", "B"), _in("grad_out", "B"))  # fmt: skip
+    passes=("a", "b"), elementwise=True, inplace=True)  # fmt: skip
 _op("multiply", "out = a * b.", _out("out", "B"), _in("a", "B"), _in("b", "B"),
     backward=("multiply_backward",), elementwise=True, inplace=True)  # fmt: skip
 _op("multiply_backward", "grad_a = grad_out * b, grad_b = grad_out * a.",
@@ -406,12 +406,10 @@ _op(
     _in("x", "B"),
     _number("stddev", None, 0.0),
     *_RANDOM,
-    backward=("gaussian_noise_backward",),
+    passes=("x",),
     elementwise=True,
     inplace=True,
 )
-_op("gaussian_noise_backward", "grad_x = grad_out.", _out("grad_x", "B"), _in("grad_out", "B"),
-    elementwise=True, inplace=True)  # fmt: skip
 
 # --- losses and metrics ---------------------------------------------------------------------------
 # ``loss`` is one number a row, its mean over the outputs. ``grad_pred`` is the gradient of

@@ -9,9 +9,11 @@
 #include <stdint.h>
 
 #include "activation.h"
+#include "data.h"
 
 typedef struct {
     const ActivationBodies *activation;
+    const DataBodies *data;
 } Bodies;
 
 #endif
