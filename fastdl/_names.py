@@ -1,0 +1,71 @@
+"""Looking things up by the names that people type, and saying what was meant when it is wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+__all__ = ["lookup", "nearest", "snake_case", "split_config", "unknown_name"]
+
+T = TypeVar("T")
+
+
+def snake_case(name: str) -> str:
+    """Return ``name`` in lower case with underscores: ``"GlorotUniform"`` -> ``"glorot_uniform"``.
+
+    >>> snake_case("HeNormal"), snake_case("L1L2"), snake_case("zeros")
+    ('he_normal', 'l1_l2', 'zeros')
+    """
+    out = ""
+    for i, letter in enumerate(name):
+        if letter.isupper() and i and not name[i - 1].isupper() and name[i - 1] != "_":
+            out += "_"
+        out += letter.lower()
+    return out
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the name most like ``name``, or an empty string."""
+    match = difflib.get_close_matches(name.lower(), list(known), n=1)
+    return f" (did you mean {match[0]!r}?)" if match else ""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> ValueError:
+    """Return the error for a name that nobody knows: the nearest one, and all there are.
+
+    >>> print(unknown_name("loss", "huberr", ["huber", "mse"]))
+    unknown loss 'huberr' (did you mean 'huber'?); known: huber, mse
+    """
+    names = sorted(known)
+    return ValueError(f"unknown {kind} {name!r}{nearest(name, names)}; known: {', '.join(names)}")
+
+
+def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
+    """Return ``table[name]``; class names (``"HeNormal"``) find their snake_case entry.
+
+    Raises
+    ------
+    ValueError
+        If there is no such name; the message gives the nearest one.
+    """
+    for key in (name, name.lower(), snake_case(name)):
+        if key in table:
+            return table[key]
+    raise unknown_name(kind, name, table)
+
+
+def split_config(kind: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Split ``{"class_name": ..., "config": {...}}`` into name and arguments, checked.
+
+    Raises
+    ------
+    ValueError
+        If it is not of that form.
+    """
+    name, arguments = config.get("class_name"), config.get("config", {})
+    if not isinstance(name, str) or not isinstance(arguments, Mapping):
+        raise ValueError(
+            f"a config of a {kind} is {{'class_name': str, 'config': dict}}, not {dict(config)!r}"
+        )
+    return name, dict(arguments)
