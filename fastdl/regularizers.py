@@ -1,0 +1,165 @@
+"""Penalties on the size of parameters: l1 * sum|w| + l2 * sum(w^2), as in Keras.
+
+A regularizer only carries the two factors: the kernels of the optimizers add its gradient,
+``l1 * sign(w) + 2 * l2 * w``, in the pass that updates the parameter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastdl._names import lookup, split_config
+
+__all__ = ["L1", "L1L2", "L2", "Regularizer", "get", "serialize"]
+
+
+def _factor(name: str, value: float) -> float:
+    number = float(value)
+    if not math.isfinite(number) or number < 0.0:
+        raise ValueError(f"{name} must be a finite number of at least 0, not {value!r}")
+    return number
+
+
+class Regularizer:
+    """The base of the three: the penalty ``l1 * sum|w| + l2 * sum(w^2)``.
+
+    Attributes
+    ----------
+    l1, l2 : float >= 0
+        The factors.
+    """
+
+    l1: float = 0.0
+    l2: float = 0.0
+    _arguments: tuple[str, ...] = ()
+
+    def __call__(self, weight: ArrayLike) -> float:
+        """Return the penalty of an array of any shape, summed in float64.
+
+        >>> L1L2(l1=1.0, l2=0.5)([1.0, -2.0])
+        5.5
+        """
+        w = np.asarray(weight, dtype=np.float64).ravel()
+        # A factor of 0 skips its sum, so that an infinite weight does not become 0 * inf = nan.
+        penalty = self.l1 * float(np.abs(w).sum()) if self.l1 else 0.0
+        return penalty + self.l2 * float(w @ w) if self.l2 else penalty
+
+    def get_config(self) -> dict[str, float]:
+        """Return the arguments that make an equal regularizer.
+
+        >>> L2(0.1).get_config()
+        {'l2': 0.1}
+        """
+        return {name: getattr(self, name) for name in self._arguments}
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Regularizer):
+            return NotImplemented
+        return type(self) is type(other) and (self.l1, self.l2) == (other.l1, other.l2)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.l1, self.l2))
+
+
+class L1(Regularizer):
+    """The penalty ``l1 * sum|w|``; l1 >= 0, default 0.01.
+
+    >>> L1()([1.0, -2.0])
+    0.03
+    """
+
+    _arguments = ("l1",)
+
+    def __init__(self, l1: float = 0.01) -> None:
+        self.l1 = _factor("l1", l1)
+
+
+class L2(Regularizer):
+    """The penalty ``l2 * sum(w^2)``, whose gradient is ``2 * l2 * w``; l2 >= 0, default 0.01.
+
+    >>> L2()([1.0, -2.0])
+    0.05
+    """
+
+    _arguments = ("l2",)
+
+    def __init__(self, l2: float = 0.01) -> None:
+        self.l2 = _factor("l2", l2)
+
+
+class L1L2(Regularizer):
+    """The penalty ``l1 * sum|w| + l2 * sum(w^2)``; both factors >= 0, default 0.0.
+
+    >>> L1L2(l1=0.1).get_config()
+    {'l1': 0.1, 'l2': 0.0}
+    """
+
+    _arguments = ("l1", "l2")
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
+        self.l1 = _factor("l1", l1)
+        self.l2 = _factor("l2", l2)
+
+
+_BY_NAME: dict[str, type[Regularizer]] = {"l1": L1, "l2": L2, "l1_l2": L1L2, "l1l2": L1L2}
+
+
+def get(
+    identifier: str | Mapping[str, Any] | Regularizer | type[Regularizer] | None,
+) -> Regularizer | None:
+    """Return the regularizer that ``identifier`` means.
+
+    Parameters
+    ----------
+    identifier : str, dict, Regularizer or None
+        ``"l1"``, ``"l2"`` or ``"l1_l2"`` with their defaults, what `serialize` returned, a
+        regularizer or its class. None stays None.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown (the message gives the nearest one), or a config is malformed.
+    TypeError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> get("l2")
+    L2(l2=0.01)
+    """
+    if identifier is None or isinstance(identifier, Regularizer):
+        return identifier
+    if isinstance(identifier, str):
+        return lookup("regularizer", identifier, _BY_NAME)()
+    if isinstance(identifier, Mapping):
+        name, arguments = split_config("regularizer", identifier)
+        cls = lookup("regularizer", name, _BY_NAME)
+        try:
+            return cls(**arguments)
+        except TypeError as error:
+            raise ValueError(f"the config of regularizer {name!r} is wrong: {error}") from None
+    if isinstance(identifier, type) and issubclass(identifier, Regularizer):
+        return identifier()
+    raise TypeError(
+        f"a regularizer is a name, a config, an L1, L2 or L1L2, or None, not {identifier!r}"
+    )
+
+
+def serialize(regularizer: Regularizer | None) -> dict[str, Any] | None:
+    """Return ``regularizer`` as a JSON-ready dict from which `get` makes an equal one.
+
+    >>> serialize(L2())
+    {'class_name': 'L2', 'config': {'l2': 0.01}}
+    """
+    if regularizer is None:
+        return None
+    return {"class_name": type(regularizer).__name__, "config": regularizer.get_config()}
