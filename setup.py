@@ -89,6 +89,7 @@ extensions = [
         include_dirs=["fastdl/kernels", numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         extra_compile_args=["-O2", "-fno-math-errno", "-fno-trapping-math", "-g0", *OPENMP],
+        libraries=["m"],
         extra_link_args=OPENMP,
         depends=["fastdl/kernels/op.h", "fastdl/kernels/process.h", "fastdl/kernels/threads.h", *HEADERS],
     )

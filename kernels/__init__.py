@@ -13,6 +13,7 @@ from fastdl.kernels import (
     activation,
     dispatch,
     runner,
+    update,
 )
 from fastdl.kernels.call import Function
 from fastdl.kernels.table import OPS

@@ -247,12 +247,6 @@ cdef class Function:
                 return 0
             if not take(op, spec, i, <cnp.ndarray> value, &type, &lead, &leading, &rows):
                 return 0
-        if type == 0:
-            type = cnp.NPY_FLOAT
-        op.kernel = self.kernel
-        op.bodies = bodies_of(type == cnp.NPY_DOUBLE)
-        op.itemsize = 8 if type == cnp.NPY_DOUBLE else 4
-
         for i in range(self.arguments):
             spec = &self.argument[i]
             value = arrays[i]
@@ -264,6 +258,11 @@ cdef class Function:
                 return 0
             if not take(op, spec, i, <cnp.ndarray> value, &type, &lead, &leading, &rows):
                 return 0
+        if type == 0:
+            type = cnp.NPY_FLOAT
+        op.kernel = self.kernel
+        op.bodies = bodies_of(type == cnp.NPY_DOUBLE)
+        op.itemsize = 8 if type == cnp.NPY_DOUBLE else 4
         for i in range(self.arguments):
             spec = &self.argument[i]
             if spec.role != OUT or arrays[i] is not None:

@@ -16,9 +16,43 @@ cdef extern from "simd/bodies.h" nogil:
     ctypedef struct DataBodies:
         Cast *to_real
         Cast *to_label
+    ctypedef struct GradientOptions:
+        const void *scale
+        double clipvalue, l1, l2, decay
+    ctypedef struct SgdOptions:
+        double learning_rate, momentum
+        int nesterov, torch
+    ctypedef struct RmspropOptions:
+        double learning_rate, rho, momentum, epsilon
+        int centered, torch
+    ctypedef struct AdamOptions:
+        double learning_rate, beta_1, beta_2, epsilon
+        int64_t step
+        int torch
+    ctypedef struct AdagradOptions:
+        double learning_rate, epsilon
+        int torch
+    ctypedef struct UpdateBodies:
+        void (*sgd)(
+            void *param, void *velocity, const void *grad, int64_t n,
+            const GradientOptions *first, const SgdOptions *options) noexcept nogil
+        void (*rmsprop)(
+            void *param, void *square, void *average, void *velocity, const void *grad, int64_t n,
+            const GradientOptions *first, const RmspropOptions *options) noexcept nogil
+        void (*adam)(
+            void *param, void *m, void *v, void *v_max, const void *grad, int64_t n,
+            const GradientOptions *first, const AdamOptions *options) noexcept nogil
+        void (*adagrad)(
+            void *param, void *square, const void *grad, int64_t n,
+            const GradientOptions *first, const AdagradOptions *options) noexcept nogil
+        double (*squared_norm)(
+            const void *grad, const void *param, int64_t n, double l1, double l2) noexcept nogil
+        double (*penalty)(const void *param, int64_t n, double l1, double l2) noexcept nogil
+        void (*clip_scale)(void *scale, double squares, double clipnorm) noexcept nogil
     ctypedef struct Bodies:
         const ActivationBodies *activation
         const DataBodies *data
+        const UpdateBodies *update
 
 
 cdef extern from "op.h" nogil:

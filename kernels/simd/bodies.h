@@ -10,10 +10,12 @@
 
 #include "activation.h"
 #include "data.h"
+#include "update.h"
 
 typedef struct {
     const ActivationBodies *activation;
     const DataBodies *data;
+    const UpdateBodies *update;
 } Bodies;
 
 #endif

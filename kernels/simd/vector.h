@@ -47,6 +47,14 @@ INLINE void store(real *p, vec x, int64_t lanes) {
 /* m ? a : b in each lane; m is all ones or all zeros, as comparisons give it. */
 INLINE vec select(ivec m, vec a, vec b) { return (vec)((m & (ivec)a) | (~m & (ivec)b)); }
 
+/* Compiled to the vector instruction. */
+INLINE vec square_root(vec x) {
+    vec root;
+    for (int k = 0; k < LANES; k++)
+        root[k] = (real)(REAL_BITS == 32 ? __builtin_sqrtf((float)x[k]) : __builtin_sqrt(x[k]));
+    return root;
+}
+
 /* Runs the block for i = 0, LANES, 2*LANES, ...; `lanes` is how many elements of the vector at i
  * exist: the constant LANES but for the last one. */
 #define EACH_VECTOR(n, ...)                                   \
