@@ -9,7 +9,6 @@ and words the error for what has not; then it is checked here again like any oth
 import numpy as np
 
 cimport numpy as cnp
-from cpython.ref cimport PyObject
 from libc.math cimport isnan
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free
@@ -27,52 +26,13 @@ from fastdl.kernels.table import DYNAMIC_OPTIONS, OPS
 cnp.import_array()
 
 
-cdef enum: IN, OUT, INOUT
-cdef enum: REAL, LABEL, FLOAT64
-cdef enum: NUMBER, WHOLE, FLAG, CHOICE
-cdef enum: LEARNING_RATE, STEP, SEED, STATIC
-cdef enum: MAX_AXES = 3
-
-cdef int WANTED = cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED | cnp.NPY_ARRAY_NOTSWAPPED
-
-
-cdef struct ArgumentSpec:
-    int role
-    int type
-    bint optional
-    bint batched            # the first axis is B
-    int axes                # the axes after B
-    int letter[MAX_AXES]    # index into the sizes, or -1
-    int addend[MAX_AXES]    # a second letter whose length is added, or -1
-    int64_t length[MAX_AXES]  # where letter is -1
-    int below               # labels: the letter whose length they stay under
-
-
-cdef struct OptionSpec:
-    int kind
-    int target              # LEARNING_RATE ... STATIC
-    double low, high
-    bint open_low, open_high
-
-
 cdef class Function:
     """One op as a Python function."""
 
-    cdef dict __dict__
-    cdef readonly object op
-    cdef const Kernel *kernel
-    cdef int arguments, options, sizes, results
-    cdef ArgumentSpec argument[MAX_ARGUMENTS]
-    cdef OptionSpec option[MAX_OPTIONS]
-    cdef dict slots             # keyword: index of the argument, or MAX_ARGUMENTS + the option's
-    cdef list positional        # indices of the inputs
-    cdef list choices           # of each option: {name: index}, or None
-    cdef tuple defaults         # of each option
-    cdef Function tail_default
-
-    def __init__(self, str name not None):
+    def __cinit__(self, str name not None):
         op = OPS[name]
         self.op = op
+        self.inplace = op.inplace
         self.kernel = kernel_of(name)
         self.arguments = len(op.arguments)
         self.options = len(op.options)
@@ -139,16 +99,16 @@ cdef class Function:
         memset(ops, 0, sizeof(ops))
         memset(&context, 0, sizeof(context))
         self.set_options(&ops[0], &context, values)
-        if self.op.tail is not None and activation is not None:
+        if activation is not None:
             tail = door.tail_function(self.op, activation)
-        if not self.set_arrays(&ops[0], arrays):
+        if not self.set_arrays(&ops[0], arrays, True):
             originals = list(arrays)
             copies = door.prepare(self.op, arrays)
-            if not self.set_arrays(&ops[0], arrays):
+            if not self.set_arrays(&ops[0], arrays, True):
                 raise SystemError(f"{self.op.name}: arguments were not understood")  # a bug
         if tail is not None:
             tail.set_options(&ops[1], &context, list(tail.defaults))
-            if not tail.set_arrays(&ops[1], [arrays[0], arrays[0]]):
+            if not tail.set_arrays(&ops[1], [arrays[0], arrays[0]], False):
                 raise SystemError(f"{self.op.name}: the activation was not understood")  # a bug
             if tail.op.elementwise:
                 ops[0].tail = &ops[1]
@@ -156,9 +116,9 @@ cdef class Function:
                 count = 2
         context.rows = 1
         try:
-            give_workspace(&ops[0], &context)
+            give_workspace(&ops[0])
             if count == 2:
-                give_workspace(&ops[1], &context)
+                give_workspace(&ops[1])
             with nogil:
                 run_once(ops, count, &context)
         finally:
@@ -221,11 +181,7 @@ cdef class Function:
                 op.options[i].number = number
         return 0
 
-    cdef int set_arrays(self, Op *op, list arrays) except -1:
-        """Fills in the arrays and sizes; allocates the outputs that were not given.
-
-        Returns 0 where an array has to be converted or refused first.
-        """
+    cdef int set_arrays(self, Op *op, list arrays, bint check_labels) except -1:
         cdef int type = 0, lead = -1, i, k
         cdef int64_t rows = 1
         cdef cnp.npy_intp *leading = NULL
@@ -285,7 +241,9 @@ cdef class Function:
 
         op.rows_per_item = 0
         op.fixed_rows = rows if lead >= 0 else op.sizes[0]
-        return labels_are_fine(self, op, rows) and not self.overlaps(op, arrays)
+        if check_labels and not labels_are_fine(self, op, rows):
+            return 0
+        return not self.overlaps(op, arrays)
 
     cdef bint overlaps(self, Op *op, list arrays):
         """Whether an array that is written shares memory with another one, other than in place."""
@@ -304,7 +262,7 @@ cdef class Function:
                 b = op.arguments[k]
                 nb = cnp.PyArray_NBYTES(<cnp.ndarray> arrays[k])
                 if a < b + nb and b < a + na:
-                    if self.op.inplace and a == b and na == nb and self.argument[k].role == IN:
+                    if self.inplace and a == b and na == nb and self.argument[k].role == IN:
                         continue
                     return True
         return False
@@ -420,7 +378,7 @@ cdef bint labels_are_fine(Function function, const Op *op, int64_t rows) noexcep
     return True
 
 
-cdef int give_workspace(Op *op, const Context *context) except -1:
+cdef int give_workspace(Op *op) except -1:
     cdef size_t bytes = 0
     if op.kernel.workspace != NULL:
         bytes = op.kernel.workspace(op, op.fixed_rows)

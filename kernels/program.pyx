@@ -1,0 +1,614 @@
+"""Programs: a list of ops that runs over many batches in one call, without the GIL.
+
+A Program is a flat array of Op structs over buffers that its maker has laid out. Each batch it
+gathers rows of the user's data (casting them), runs the ops, and hands rows of results out. The
+number of rows is read from the context, so the short last batch needs nothing of its own. A Course
+takes Programs over data for many epochs: it shuffles, trains, validates and keeps the totals, and
+comes back when somebody in Python has to act.
+"""
+
+import threading
+
+import numpy as np
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from cython.parallel cimport parallel, threadid
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from fastdl.kernels.call cimport Function, give_workspace
+from fastdl.kernels.dispatch cimport bodies_of
+from fastdl.kernels.runner cimport (
+    MAX_ARGUMENTS, SPAN, Context, Kernel, Op, Stage, Team, ceil_divide, flush_denormals, note_run,
+    note_threads, now_ns, op_rows, plan, restore_denormals, smaller, team_note, team_size,
+    team_start, team_worked, threads_now, work,
+)
+
+from fastdl.kernels import dispatch
+
+cnp.import_array()
+
+
+# Work in nanoseconds that makes one more thread worth while: what a barrier costs, some times over.
+cdef enum: PROGRAM_GRAIN = 2500
+
+# A chunk of batches runs in one parallel region; between chunks signals are looked for.
+cdef enum: CHUNK_NANOSECONDS = 20000000
+
+cdef dict TYPES = {
+    name: i for i, name in enumerate((
+        "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
+        "float32", "float64"))
+}
+
+
+# --- rows in, rows out -------------------------------------------------------------------------
+# Gather: out (B, N) = source rows order[first ... first + B - 1], cast. Pieces are runs of rows,
+# each written by one piece alone. Scatter: the inverse without order and cast.
+
+cdef enum: OUT, SOURCE                      # arguments of gather
+cdef enum: DESTINATION, BUFFER              # arguments of scatter
+cdef enum: COUNT, STRIDE                    # sizes: elements of a row (scatter: bytes); bytes apart
+cdef enum: TYPE, TO_LABEL                   # options of gather
+
+
+cdef int64_t rows_of_piece(const Op *op) noexcept nogil:
+    return 1 + SPAN // (1 + op.sizes[COUNT])
+
+
+cdef int64_t row_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
+    return ceil_divide(context.rows, rows_of_piece(op))
+
+
+cdef double row_cost(const Op *op, const Context *context, int phase) noexcept nogil:
+    return context.rows * (5.0 + 0.1 * op.sizes[COUNT])
+
+
+cdef void gather_piece(
+    const Op *op, const Context *context, int phase, int64_t piece
+) noexcept nogil:
+    cdef int64_t row = piece * rows_of_piece(op), source
+    cdef int64_t end = smaller(context.rows, row + rows_of_piece(op))
+    cdef int64_t type = op.options[TYPE].whole
+    cdef bint label = op.options[TO_LABEL].whole
+    cdef int64_t bytes = op.sizes[COUNT] * (8 if label else op.itemsize)
+    while row < end:
+        source = context.first + row
+        if context.order != NULL:
+            source = context.order[source]
+        if label:
+            op.bodies.data.to_label[type](
+                op.arguments[OUT] + row * bytes,
+                op.arguments[SOURCE] + source * op.sizes[STRIDE], op.sizes[COUNT])
+        else:
+            op.bodies.data.to_real[type](
+                op.arguments[OUT] + row * bytes,
+                op.arguments[SOURCE] + source * op.sizes[STRIDE], op.sizes[COUNT])
+        row += 1
+
+
+cdef void scatter_piece(
+    const Op *op, const Context *context, int phase, int64_t piece
+) noexcept nogil:
+    cdef int64_t row = piece * rows_of_piece(op), bytes = op.sizes[COUNT]
+    cdef int64_t rows = smaller(context.rows - row, rows_of_piece(op))
+    memcpy(
+        op.arguments[DESTINATION] + (context.first + row) * bytes,
+        op.arguments[BUFFER] + row * bytes, <size_t> (rows * bytes))
+
+
+cdef Kernel gather_kernel = Kernel(
+    phases=1, pieces=row_pieces, run_piece=gather_piece, cost=row_cost, workspace=NULL, span=NULL,
+    nanoseconds=0)
+cdef Kernel scatter_kernel = Kernel(
+    phases=1, pieces=row_pieces, run_piece=scatter_piece, cost=row_cost, workspace=NULL, span=NULL,
+    nanoseconds=0)
+
+
+# --- the program -------------------------------------------------------------------------------
+
+# What the threads need of a program: the stages for a full batch and for a short one.
+cdef struct Plan:
+    Stage *stages[2]
+    int count[2]
+    int64_t rows[2]
+    int threads
+
+
+# A stretch of batches over `total` rows.
+cdef struct Stretch:
+    int64_t batch       # rows of a full batch
+    int64_t total       # rows in all
+    int64_t first       # the first batch
+    int64_t count       # batches
+    Context context     # of the first batch: order, step, seed, learning rate
+
+
+cdef class Program:
+    """A list of ops over fixed buffers.
+
+    Parameters
+    ----------
+    capacity : int
+        The most rows a batch may have; the first axis of every batched buffer.
+    steps : list of (name, arrays, options, per_item, is_tail)
+        The ops in order: the table's name; an array (or None, or False) for each of its arguments;
+        its options by name; how many rows of the op one row of the batch makes (0: the op's rows
+        do not depend on the batch); whether it runs as a tail of the op before it.
+    feeds, fetches : list of array
+        The buffers that the user's data goes to, and those that results come from.
+    totals : array of float64, shape (K, 2)
+        What the accumulate ops add to.
+    """
+
+    cdef Op *ops
+    cdef int feeds, heads, fetches      # ops: feeds first, then the heads of tails, then fetches
+    cdef Op *tails
+    cdef int tail_count
+    cdef int stage_room
+    cdef Plan plan_
+    cdef int planned_threads
+    cdef int64_t planned_batch, planned_last
+    cdef readonly int64_t capacity
+    cdef readonly object totals
+    cdef double *totals_at
+    cdef int64_t totals_count
+    cdef list keep, bound
+    cdef list feed_buffers, fetch_buffers
+    cdef object lock
+    cdef str isa
+
+    def __cinit__(self, int64_t capacity, list steps not None, list feeds not None,
+                  list fetches not None, cnp.ndarray totals not None):
+        cdef int i, n = 0, t = 0
+        cdef Op *op = NULL
+        cdef Op *last = NULL
+        cdef Context unused
+        if capacity < 1:
+            raise ValueError(f"Program: capacity must be at least 1, got {capacity}")
+        if (totals.ndim != 2 or totals.shape[1] != 2 or totals.dtype != np.float64
+                or not totals.flags.c_contiguous):
+            raise ValueError("Program: totals must be a contiguous float64 array of shape (K, 2)")
+        self.capacity = capacity
+        self.totals = totals
+        self.totals_at = <double *> cnp.PyArray_DATA(totals)
+        self.totals_count = totals.size
+        self.keep = [totals]
+        self.lock = threading.Lock()
+        self.isa = dispatch.isa()
+        self.feed_buffers = feeds
+        self.fetch_buffers = fetches
+        self.feeds, self.fetches = len(feeds), len(fetches)
+        self.tail_count = sum(step[4] for step in steps)
+        self.heads = len(steps) - self.tail_count
+        self.ops = <Op *> calloc(self.feeds + self.heads + self.fetches + 1, sizeof(Op))
+        self.tails = <Op *> calloc(self.tail_count + 1, sizeof(Op))
+        if self.ops == NULL or self.tails == NULL:
+            raise MemoryError("Program: no memory for the ops")
+
+        for buffer in feeds:
+            self.feed(&self.ops[n], buffer)
+            n += 1
+        for name, arrays, options, per_item, is_tail in steps:
+            if is_tail:
+                if last == NULL:
+                    raise ValueError(f"Program: {name} is a tail of nothing")
+                op = &self.tails[t]
+                last.tail = op
+                t += 1
+            else:
+                op = &self.ops[n]
+                n += 1
+            self.add(op, &unused, name, arrays, options, per_item)
+            if is_tail and op.kernel.span == NULL:
+                raise ValueError(f"Program: {name} cannot run as a tail")
+            last = op
+            self.stage_room += op.kernel.phases
+        for buffer in fetches:
+            self.fetch(&self.ops[n], buffer)
+            n += 1
+        self.stage_room += self.feeds + self.fetches
+        for i in range(2):
+            self.plan_.stages[i] = <Stage *> calloc(self.stage_room + 1, sizeof(Stage))
+            if self.plan_.stages[i] == NULL:
+                raise MemoryError("Program: no memory for the stages")
+
+    def __dealloc__(self):
+        cdef int i
+        if self.ops != NULL:
+            for i in range(self.feeds + self.heads + self.fetches):
+                free(self.ops[i].workspace)
+        free(self.ops)
+        free(self.tails)
+        free(self.plan_.stages[0])
+        free(self.plan_.stages[1])
+
+    cdef int add(self, Op *op, Context *context, str name, list arrays, dict options,
+                 int64_t per_item) except -1:
+        from fastdl import kernels
+        cdef Function function = getattr(kernels, name)
+        values = list(function.defaults)
+        for i, option in enumerate(function.op.options):
+            if option.name in options:
+                values[i] = options[option.name]
+            elif option.default is None:
+                values[i] = option.low
+        function.set_options(op, context, values)
+        arrays = list(arrays)
+        if not function.set_arrays(op, arrays, False):
+            from fastdl.kernels import door
+            copies = door.prepare(function.op, list(arrays))
+            raise ValueError(f"Program: {name}: arrays overlap or are not contiguous: {copies}")
+        if per_item:
+            if op.fixed_rows != per_item * self.capacity:
+                raise ValueError(
+                    f"Program: {name} has {op.fixed_rows} rows, not {per_item} for each of "
+                    f"{self.capacity}")
+        if give_workspace(op) < 0:
+            return -1
+        if per_item:
+            op.rows_per_item = per_item
+        self.keep.append(arrays)
+        return 0
+
+    cdef int feed(self, Op *op, cnp.ndarray buffer) except -1:
+        check_buffer(buffer, self.capacity)
+        op.kernel = &gather_kernel
+        op.bodies = bodies_of(buffer.dtype == np.float64)
+        op.itemsize = buffer.itemsize
+        op.options[TO_LABEL].whole = buffer.dtype == np.int64
+        op.sizes[COUNT] = buffer.size // self.capacity
+        op.arguments[OUT] = <char *> cnp.PyArray_DATA(buffer)
+        return 0
+
+    cdef int fetch(self, Op *op, cnp.ndarray buffer) except -1:
+        check_buffer(buffer, self.capacity)
+        op.kernel = &scatter_kernel
+        op.bodies = bodies_of(False)
+        op.sizes[COUNT] = buffer.nbytes // self.capacity
+        op.arguments[BUFFER] = <char *> cnp.PyArray_DATA(buffer)
+        return 0
+
+    def bind(self, list sources not None, list results not None) -> None:
+        """Says where the user's rows are and where the results go.
+
+        Parameters
+        ----------
+        sources : list of array, shape (rows, ...) like the feed's buffer after the first axis
+        results : list of array, likewise for the fetches, of the buffer's type
+        """
+        cdef cnp.ndarray array
+        cdef Op *op
+        cdef int64_t rows = -1
+        if len(sources) != self.feeds or len(results) != self.fetches:
+            raise ValueError(
+                f"Program: wants {self.feeds} sources and {self.fetches} results, got "
+                f"{len(sources)} and {len(results)}")
+        for i, source in enumerate(sources):
+            array = source
+            op = &self.ops[i]
+            shape = self.feed_buffers[i].shape[1:]
+            if (array.dtype.name not in TYPES or not array.dtype.isnative
+                    or (<object> array).shape[1:] != shape or array.ndim == 0):
+                raise ValueError(
+                    f"Program: source {i} is {array.dtype} {(<object> array).shape}, but rows of "
+                    f"{shape} are wanted")
+            if array.shape[0] and not (array[:1].flags.c_contiguous and array.flags.aligned):
+                raise ValueError(f"Program: the rows of source {i} are not contiguous")
+            if rows >= 0 and array.shape[0] != rows:
+                raise ValueError(
+                    f"Program: source {i} has {array.shape[0]} rows, the one before {rows}")
+            rows = array.shape[0]
+        for i, result in enumerate(results):
+            array = result
+            buffer = self.fetch_buffers[i]
+            if (array.dtype != buffer.dtype or (<object> array).shape[1:] != buffer.shape[1:]
+                    or not array.flags.c_contiguous or not array.flags.writeable
+                    or (rows >= 0 and array.shape[0] != rows)):
+                raise ValueError(
+                    f"Program: result {i} is {array.dtype} {(<object> array).shape}, wanted "
+                    f"{buffer.dtype} {(rows, *buffer.shape[1:])}, contiguous")
+            rows = array.shape[0]
+        for i, source in enumerate(sources):
+            op = &self.ops[i]
+            array = source
+            op.arguments[SOURCE] = <char *> cnp.PyArray_DATA(array)
+            op.sizes[STRIDE] = cnp.PyArray_STRIDE(array, 0)
+            op.options[TYPE].whole = TYPES[array.dtype.name]
+        for i, result in enumerate(results):
+            self.ops[self.feeds + self.heads + i].arguments[DESTINATION] = <char *> cnp.PyArray_DATA(
+                <cnp.ndarray> result)
+        self.bound = [sources, results]
+
+    def unbind(self) -> None:
+        """Forgets the arrays of the last bind."""
+        self.bound = None
+
+    cdef int64_t bound_rows(self) except -1:
+        """The rows of the arrays that are bound."""
+        if self.bound is None:
+            raise RuntimeError("Program: nothing is bound")
+        for arrays in self.bound:
+            if arrays:
+                return len(arrays[0])
+        return 0
+
+    cdef void prepare(self, int64_t batch, int64_t total) noexcept nogil:
+        """Cuts the ops into stages for full batches and for the last one."""
+        cdef Context context
+        cdef int kind, i
+        memset(&context, 0, sizeof(context))
+        self.plan_.threads = 1
+        for kind in range(2):
+            context.rows = smaller(batch, total) if kind == 0 else (total - 1) % batch + 1
+            self.plan_.rows[kind] = context.rows
+            self.plan_.count[kind] = plan(
+                self.ops, self.feeds + self.heads + self.fetches, &context, threads_now(),
+                PROGRAM_GRAIN, self.plan_.stages[kind])
+            for i in range(self.plan_.count[kind]):
+                self.plan_.threads = max(self.plan_.threads, self.plan_.stages[kind][i].threads)
+
+    cdef void run_stretch(self, const Stretch *stretch) noexcept nogil:
+        cdef Team team
+        team_start(&team)
+        if self.plan_.threads == 1:
+            share_of_stretch(&self.plan_, stretch, &team, 0, 1)
+        else:
+            with parallel(num_threads=self.plan_.threads):
+                share_of_stretch(&self.plan_, stretch, &team, threadid(), team_size())
+        note_threads(team_worked(&team))
+
+    def run(self, int64_t batch, *, int64_t step=0, int64_t seed=0, double learning_rate=0) -> None:
+        """Runs all rows that are bound, in batches, in the order in which they lie.
+
+        Totals are set to zero first. Waits while another thread runs this program.
+        """
+        cdef Stretch stretch
+        cdef int64_t total
+        if not 1 <= batch <= self.capacity:
+            raise ValueError(f"Program: batch must be 1 ... {self.capacity}, got {batch}")
+        total = self.bound_rows()
+        self.totals.fill(0)
+        if total == 0:
+            return
+        memset(&stretch, 0, sizeof(stretch))
+        stretch.batch, stretch.total = batch, total
+        stretch.count = ceil_divide(total, batch)
+        stretch.context.step, stretch.context.seed = step, seed
+        stretch.context.learning_rate = learning_rate
+        with nogil:
+            note_run(1)
+            self.prepare(batch, total)
+            self.run_stretch(&stretch)
+            note_run(-1)
+
+
+cdef void share_of_stretch(
+    const Plan *plan, const Stretch *stretch, Team *team, int thread, int size
+) noexcept nogil:
+    """One thread's share of all batches of a stretch."""
+    cdef Context context = stretch.context
+    cdef uint64_t state = flush_denormals()
+    cdef int64_t k, first
+    cdef int busy = 1, kind
+    cdef bint worked = False
+    for k in range(stretch.first, stretch.first + stretch.count):
+        first = k * stretch.batch
+        kind = first + stretch.batch > stretch.total
+        context.first = first
+        context.rows = plan.rows[kind]
+        busy = work(
+            plan.stages[kind], plan.count[kind], &context, team, thread, size, busy, &worked)
+        context.step += 1
+    restore_denormals(state)
+    team_note(team, worked)
+
+
+cdef int check_buffer(cnp.ndarray buffer, int64_t capacity) except -1:
+    if (buffer.ndim == 0 or buffer.shape[0] != capacity or not buffer.flags.c_contiguous
+            or not buffer.flags.writeable
+            or buffer.dtype not in (np.float32, np.float64, np.int64)):
+        raise ValueError(f"Program: no buffer: {buffer.dtype} {(<object> buffer).shape}")
+    return 0
+
+
+# --- many epochs -------------------------------------------------------------------------------
+
+cdef inline uint64_t mix(uint64_t x) noexcept nogil:
+    """The finaliser of SplitMix64 (Steele, Lea & Flood 2014)."""
+    x = (x ^ (x >> 30)) * <uint64_t> 0xBF58476D1CE4E5B9
+    x = (x ^ (x >> 27)) * <uint64_t> 0x94D049BB133111EB
+    return x ^ (x >> 31)
+
+
+cdef extern from *:
+    """
+    static inline int64_t below(uint64_t word, int64_t n) {
+        return (int64_t)(((unsigned __int128)word * (uint64_t)n) >> 64);
+    }
+    """
+    int64_t below(uint64_t word, int64_t n) noexcept nogil
+
+
+cdef void shuffle(int64_t *order, int64_t n, uint64_t seed, uint64_t epoch) noexcept nogil:
+    """The order of one epoch, from seed and epoch alone (Fisher & Yates over SplitMix64)."""
+    cdef uint64_t key = mix(mix(seed + <uint64_t> 0x9E3779B97F4A7C15) + epoch)
+    cdef int64_t i, k, moved
+    for i in range(n):
+        order[i] = i
+    for i in range(n - 1, 0, -1):
+        k = below(mix(key + <uint64_t> i * <uint64_t> 0x9E3779B97F4A7C15), i + 1)
+        moved = order[i]
+        order[i] = order[k]
+        order[k] = moved
+
+
+def epoch_order(int64_t rows, int64_t seed, int64_t epoch) -> np.ndarray:
+    """The order in which an epoch of `fit` takes the rows."""
+    cdef cnp.ndarray order = np.empty(max(rows, 0), np.int64)
+    shuffle(<int64_t *> cnp.PyArray_DATA(order), max(rows, 0), seed, epoch)
+    return order
+
+
+cdef class Course:
+    """Epochs of training, each with its validation: the native half of `fit`.
+
+    ``advance`` goes on until the asked-for point and says which it reached; between two calls
+    Python may look at anything, change the learning rate, or stop.
+    """
+
+    cdef Program train, validate
+    cdef readonly int64_t epoch, batch, epochs, batches
+    cdef int64_t rows, batch_size, validation_rows, validation_batch, chunk
+    cdef public double learning_rate
+    cdef public int64_t step
+    cdef readonly int64_t seed
+    cdef readonly object history
+    cdef object order
+    cdef int64_t *order_at
+    cdef bint shuffled, begun
+
+    def __cinit__(self, Program train not None, Program validate, *, int64_t batch_size,
+                  int64_t validation_batch, int64_t first_epoch, int64_t epochs, bint shuffle,
+                  int64_t step, int64_t seed):
+        self.train, self.validate = train, validate
+        self.rows = train.bound_rows()
+        if not 1 <= batch_size <= train.capacity or self.rows < 1:
+            raise ValueError("Course: no rows, or a batch that the program has no room for")
+        if validate is not None:
+            self.validation_rows = validate.bound_rows()
+            if not 1 <= validation_batch <= validate.capacity:
+                raise ValueError("Course: a validation batch that the program has no room for")
+        self.batch_size, self.validation_batch = batch_size, validation_batch
+        self.batches = ceil_divide(self.rows, batch_size)
+        self.epoch, self.epochs = first_epoch, max(epochs, first_epoch)
+        self.step, self.seed, self.shuffled = step, seed, shuffle
+        self.chunk = 1
+        columns = len(train.totals) + (len(validate.totals) if validate is not None else 0)
+        self.history = np.zeros((self.epochs - first_epoch, columns, 2))
+        if shuffle:
+            self.order = np.empty(self.rows, np.int64)
+            self.order_at = <int64_t *> cnp.PyArray_DATA(<cnp.ndarray> self.order)
+
+    def advance(self, str until not None, double seconds) -> str:
+        """Trains on; returns "batch", "epoch" or "end" for the point reached, or "time".
+
+        Parameters
+        ----------
+        until : {"batch", "epoch", "end"}
+            Where to stop; an epoch ends after its validation.
+        seconds : float
+            Come back after about this long in any case.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            Between two batches; everything is consistent and training may go on.
+        """
+        cdef bint each_batch = until == "batch", each_epoch = until != "end", interrupted = False
+        cdef int64_t deadline = now_ns() + <int64_t> (seconds * 1e9), looked = now_ns(), now
+        cdef double *row
+        cdef int64_t first_epoch = self.epochs - len(self.history)
+        cdef int64_t columns = self.history.shape[1]
+        cdef cnp.ndarray history = self.history
+        cdef double *history_at = <double *> cnp.PyArray_DATA(history)
+        cdef str reached = "end"
+        if self.epoch >= self.epochs:
+            return "end"
+        with nogil:
+            note_run(1)
+            self.train.prepare(self.batch_size, self.rows)
+            if self.validate is not None and self.validation_rows:
+                self.validate.prepare(self.validation_batch, self.validation_rows)
+        try:
+            with nogil:
+                while self.epoch < self.epochs:
+                    if not self.begun:
+                        if self.shuffled:
+                            shuffle(self.order_at, self.rows, self.seed, self.epoch)
+                        memset(self.train.totals_at, 0, self.train.totals_count * sizeof(double))
+                        self.begun = True
+                    if self.batch < self.batches:
+                        self.train_chunk(1 if each_batch else self.chunk)
+                        if each_batch:
+                            with gil:
+                                PyErr_CheckSignals()
+                                reached = "batch"
+                            break
+                    if self.batch == self.batches:
+                        row = history_at + (self.epoch - first_epoch) * columns * 2
+                        memcpy(row, self.train.totals_at,
+                               self.train.totals_count * sizeof(double))
+                        if self.validate is not None:
+                            with gil:
+                                self.validation()
+                            memcpy(row + self.train.totals_count, self.validate.totals_at,
+                                   self.validate.totals_count * sizeof(double))
+                        self.epoch += 1
+                        self.batch = 0
+                        self.begun = False
+                        if each_epoch:
+                            with gil:
+                                reached = "epoch"
+                            break
+                    now = now_ns()
+                    if now - looked > CHUNK_NANOSECONDS:
+                        looked = now
+                        with gil:
+                            PyErr_CheckSignals()
+                        if now > deadline and self.epoch < self.epochs:
+                            with gil:
+                                reached = "time"
+                            break
+        finally:
+            with nogil:
+                note_run(-1)
+        return reached
+
+    def finish_epoch(self) -> str:
+        """After the last batch of an epoch that went batch by batch: validates and closes it."""
+        return self.advance("epoch", 1e9)
+
+    cdef void train_chunk(self, int64_t count) noexcept nogil:
+        """Some batches in one stretch; the next is longer or shorter, to last CHUNK_NANOSECONDS."""
+        cdef Stretch stretch
+        cdef int64_t took = now_ns()
+        memset(&stretch, 0, sizeof(stretch))
+        stretch.batch, stretch.total = self.batch_size, self.rows
+        stretch.first = self.batch
+        stretch.count = smaller(count, self.batches - self.batch)
+        stretch.context.order = self.order_at if self.shuffled else NULL
+        stretch.context.step = self.step + 1
+        stretch.context.seed = self.seed
+        stretch.context.learning_rate = self.learning_rate
+        self.train.run_stretch(&stretch)
+        self.batch += stretch.count
+        self.step += stretch.count
+        took = now_ns() - took
+        if took < CHUNK_NANOSECONDS // 2:
+            self.chunk *= 2
+        elif took > 2 * CHUNK_NANOSECONDS and self.chunk > 1:
+            self.chunk //= 2
+        self.chunk = smaller(self.chunk, 1 << 30)
+
+    cdef int validation(self) except -1:
+        cdef Stretch stretch
+        cdef int64_t batches = ceil_divide(self.validation_rows, self.validation_batch)
+        cdef int64_t chunk = 1, at = 0, took
+        memset(self.validate.totals_at, 0, self.validate.totals_count * sizeof(double))
+        memset(&stretch, 0, sizeof(stretch))
+        stretch.batch, stretch.total = self.validation_batch, self.validation_rows
+        while at < batches:
+            stretch.first = at
+            stretch.count = smaller(chunk, batches - at)
+            with nogil:
+                took = now_ns()
+                self.validate.run_stretch(&stretch)
+                took = now_ns() - took
+            at += stretch.count
+            if took < CHUNK_NANOSECONDS // 2:
+                chunk *= 2
+            PyErr_CheckSignals()
+        return 0
