@@ -53,6 +53,9 @@ cdef class Function:
             self.slots[option.name] = MAX_ARGUMENTS + i
             self.choices.append({c: k for k, c in enumerate(option.choices)} or None)
             spec_option(&self.option[i], option)
+        names = [o.name for o in op.options]
+        self.needs = [
+            (i, names.index(a.needed_by)) for i, a in enumerate(op.arguments) if a.needed_by]
         self.defaults = tuple([o.default for o in op.options])
         self.__name__ = self.__qualname__ = name
         self.__module__ = "fastdl.kernels"
@@ -99,6 +102,9 @@ cdef class Function:
         memset(ops, 0, sizeof(ops))
         memset(&context, 0, sizeof(context))
         self.set_options(&ops[0], &context, values)
+        for slot, option in self.needs:
+            if values[option] and arrays[slot] is None:
+                raise ValueError(door.needed_argument(self.op, slot, values[option]))
         if activation is not None:
             tail = door.tail_function(self.op, activation)
         if not self.set_arrays(&ops[0], arrays, True):
@@ -132,7 +138,8 @@ cdef class Function:
             return None
         if self.results == 1:
             return arrays[0]
-        return tuple([arrays[i] for i in range(self.results) if arrays[i] is not False])
+        results = tuple([arrays[i] for i in range(self.results) if arrays[i] is not False])
+        return results if len(results) > 1 else results[0]
 
     cdef int set_options(self, Op *op, Context *context, list values) except -1:
         cdef int i

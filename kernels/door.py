@@ -15,7 +15,10 @@ import numpy as np
 
 from fastdl.kernels.table import OPS, Argument, Op, Option
 
-__all__ = ["bad_option", "document", "prepare", "signature", "tail_function", "unknown_argument"]
+__all__ = [
+    "bad_option", "document", "needed_argument", "prepare", "signature", "tail_function",
+    "unknown_argument",
+]  # fmt: skip
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -38,7 +41,7 @@ def prepare(op: Op, arrays: list[Any]) -> list[tuple[int, np.ndarray]]:
     targets = {
         i: _check_target(op, a, arrays[i])
         for i, a in enumerate(op.arguments)
-        if a.role != "in" and arrays[i] is not None and arrays[i] is not False
+        if a.role != "in" and arrays[i] is not None and not (a.optional and arrays[i] is False)
     }
     inputs = {
         i: _as_array(op, a, arrays[i])
@@ -236,6 +239,12 @@ def bad_option(op: Op, index: int, value: Any) -> str:
     return f"{op.name}: option {option.name!r} must be {_range(option)}, got {value!r}" + _nearest(
         value, option.choices
     )
+
+
+def needed_argument(op: Op, index: int, value: Any) -> str:
+    """An optional argument was left out that an option's value asks for."""
+    a = op.arguments[index]
+    return f"{op.name}: argument {a.name!r} is needed where {a.needed_by} is {value!r}"
 
 
 def unknown_argument(op: Op, name: str) -> str:

@@ -47,6 +47,7 @@ class Argument:
     dtype: str = "real"
     optional: bool = False
     below: str = ""  # labels: whole numbers from 0 to this letter's length - 1
+    needed_by: str = ""  # optional ones: the option that needs it unless it is 0 or False
     doc: str = ""
 
 
@@ -112,8 +113,8 @@ def _op(name: str, doc: str, *parts: Argument | Option, **properties) -> None:
 
 
 def _argument(role: str):
-    def make(name, axes, *, dtype="real", optional=False, below="", doc=""):
-        return Argument(name, role, tuple(axes.split()), dtype, optional, below, doc)
+    def make(name, axes, *, dtype="real", optional=False, below="", needed_by="", doc=""):
+        return Argument(name, role, tuple(axes.split()), dtype, optional, below, needed_by, doc)
 
     return make
 
@@ -517,7 +518,7 @@ _update(
     "PyTorch: v = momentum*v + g, w -= lr*v (Nesterov: w -= lr*(g + momentum*v)). "
     "Without momentum: w -= lr*g.",
     0.01,
-    _inout("velocity", "N", optional=True, doc="needed where momentum > 0"),
+    _inout("velocity", "N", optional=True, needed_by="momentum", doc="needed where momentum > 0"),
     _number("momentum", 0.0, 0.0),
     _flag("nesterov"),
     _number("weight_decay", 0.0, 0.0, doc="decoupled: w -= lr*weight_decay*w first"),
@@ -530,8 +531,8 @@ _update(
     "PyTorch: u = g/(sqrt(d) + epsilon); v = momentum*v + u; w -= lr*v (Tieleman & Hinton 2012).",
     1e-3,
     _inout("square", "N", doc="s"),
-    _inout("average", "N", optional=True, doc="a, needed where centered"),
-    _inout("velocity", "N", optional=True, doc="v, needed where momentum > 0"),
+    _inout("average", "N", optional=True, needed_by="centered", doc="a, needed where centered"),
+    _inout("velocity", "N", optional=True, needed_by="momentum", doc="v, where momentum > 0"),
     _number("rho", 0.9, 0.0, 1.0),
     _number("momentum", 0.0, 0.0),
     _number("epsilon", 1e-7, 0.0),
