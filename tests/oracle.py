@@ -165,10 +165,6 @@ def add(a, b):
     return a + b
 
 
-def add_backward(grad_out):
-    return grad_out, grad_out
-
-
 def multiply(a, b):
     return a * b
 
@@ -302,10 +298,6 @@ def gaussian_noise_forward(x, stddev, stream=0, step=0, seed=0):
     return x + stddev * normal.ravel()[: x.size].reshape(x.shape)
 
 
-def gaussian_noise_backward(grad_out):
-    return grad_out
-
-
 # --- losses and metrics ---------------------------------------------------------------------------
 
 
@@ -395,11 +387,12 @@ def binary_accuracy(pred, target, threshold=0.5):
 
 def accumulate(total, values, sample_weight=None):
     weighted = values if sample_weight is None else values * sample_weight
-    return total + [weighted.sum(), values.size]
+    return total + np.array([weighted.sum(), values.size])
 
 
 def penalty(total, param, values, l1=0.0, l2=0.0):
-    return total + [values.size * (l1 * np.abs(param).sum() + l2 * (param**2).sum()), 0.0]
+    each = l1 * np.abs(param).sum() + l2 * (param**2).sum()
+    return total + np.array([values.size * each, 0.0])
 
 
 # --- updates ------------------------------------------------------------------------------------

@@ -1,0 +1,346 @@
+"""Calls of every op, made from the op table: sizes, options, inputs that suit them, tolerances.
+
+A new op is found by itself. It needs a line here only where standard normal numbers are no sensible
+input for it, or where the default tolerance does not fit.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import oracle
+from fastdl.kernels.runner import registered_ops
+
+from fastdl import kernels
+from fastdl.kernels.table import OPS, Op, Option
+
+DTYPES = (np.float32, np.float64)
+
+#: Ops with a kernel; that none is missing is a test of its own.
+NAMES = tuple(name for name in OPS if name in registered_ops())
+
+#: Around every vector length, around a piece of the streaming ops (4096), and more than two pieces.
+LENGTHS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 65, 4095, 4096, 4097, 9001)
+
+#: (B, letters in the order of the op): degenerate, odd, vector +- 1, several axes, several pieces.
+EXTENTS = (
+    ((0,), (3, 5, 4)),
+    ((1,), (1, 1, 1)),
+    ((3,), (0, 2, 2)),
+    ((2,), (5, 0, 3)),
+    ((4,), (3, 2, 0)),
+    ((1,), (33, 17, 9)),
+    ((9,), (1, 31, 65)),
+    ((7,), (17, 15, 16)),
+    ((2, 3, 5), (9, 33, 18)),
+    ((65,), (64, 7, 129)),
+    ((131,), (10, 100, 61)),
+    ((600,), (37, 70, 300)),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of an op: contiguous inputs of one float type, and options."""
+
+    op: Op
+    dtype: type
+    inputs: dict[str, np.ndarray | None]
+    options: dict[str, object]
+    lengths: dict[str, object]
+
+    def __str__(self) -> str:
+        given = {k: v.shape for k, v in self.inputs.items() if v is not None}
+        return f"{self.op.name}({given}, {self.options}) in {np.dtype(self.dtype).name}"
+
+    def arguments(self) -> dict[str, np.ndarray | None]:
+        """Fresh copies of the inputs, for a call that may write to them."""
+        return {k: None if v is None else v.copy() for k, v in self.inputs.items()}
+
+    def outputs(self) -> dict[str, np.ndarray]:
+        """Outputs full of NaN, so that what a kernel leaves unwritten shows."""
+        return {
+            a.name: np.full(shape_of(a, self.lengths), np.nan, dtype_of(a, self.dtype))
+            for a in self.op.outputs
+        }
+
+    def expected(self) -> dict[str, np.ndarray]:
+        """What the oracle says: outputs and new values of in-out arguments, in float64."""
+        inputs = {
+            k: v.astype(np.float64) if v is not None and v.dtype.kind == "f" else v
+            for k, v in self.inputs.items()
+        }
+        return expected(self.op, inputs, self.options, self.lengths)
+
+
+def dtype_of(argument, dtype):
+    return {"real": dtype, "label": np.int64, "float64": np.float64}[argument.dtype]
+
+
+def shape_of(argument, lengths) -> tuple[int, ...]:
+    shape: tuple[int, ...] = ()
+    for axis in argument.axes:
+        shape += lengths["B"] if axis == "B" else (axis_length(axis, lengths),)
+    return shape
+
+
+def axis_length(axis: str, lengths) -> int:
+    """The length of one axis, which may be a letter, a sum of letters, or a number."""
+    return sum(int(part) if part.isdigit() else lengths[part] for part in axis.split("+"))
+
+
+def expected(op: Op, inputs, options, lengths) -> dict[str, np.ndarray]:
+    """The oracle's answer by name. Raises AttributeError for an op that it does not have."""
+    function = getattr(oracle, op.name)
+    extra = {"columns": lengths["C"]} if "columns" in inspect.signature(function).parameters else {}
+    with np.errstate(all="ignore"):
+        results = function(**inputs, **options, **extra)
+    written = [a.name for a in op.arguments if a.role != "in"]
+    results = results if isinstance(results, tuple) else (results,)
+    return {k: v for k, v in zip(written, results, strict=True) if v is not None}
+
+
+# --- sizes and options --------------------------------------------------------------------------
+
+
+def extents(op: Op):
+    """All lengths to try an op with, by letter; B's is a tuple."""
+    if any("B" in a.axes for a in op.arguments):
+        if not op.letters:
+            yield from ({"B": (n,)} for n in LENGTHS)
+            yield {"B": (2, 3, 5)}
+            return
+    elif len(op.letters) == 1:
+        yield from ({"B": (), op.letters[0]: n} for n in LENGTHS)
+        return
+    for rows, lengths in EXTENTS:
+        yield complete(op, rows, lengths)
+
+
+def complete(op: Op, rows, lengths) -> dict[str, object]:
+    """Lengths by letter from lengths in the order of the letters."""
+    return {"B": rows, **dict(zip(op.letters, lengths, strict=False))}
+
+
+def other_values(option: Option) -> list:
+    """Allowed values of an option beside its default."""
+    if option.kind == "bool":
+        return [not option.default]
+    if option.kind == "choice":
+        return [c for c in option.choices if c != option.default]
+    if option.kind == "int":
+        return [(option.default or 0) + 3, 2**40 + 5] if option.high is None else [option.high]
+    low = -math.inf if option.low is None else option.low
+    high = math.inf if option.high is None else option.high
+    return [next(v for v in (0.3, 0.7, 1.5) if low < v < high and v != option.default)]
+
+
+def required(op: Op) -> dict[str, object]:
+    """The options without a default, given."""
+    return {o.name: other_values(o)[0] for o in op.options if o.default is None}
+
+
+def variants(op: Op):
+    """Pairs of options and whether the optional arguments are given."""
+    base = required(op)
+    optional = any(a.optional for a in op.inputs)
+    yield base, True
+    if optional:
+        yield base, False
+    together: dict[str, object] = {}
+    for option in op.options:
+        for value in other_values(option):
+            options = {**base, option.name: value}
+            yield options, True
+            if optional and option.name not in {a.needed_by for a in op.inputs}:
+                yield options, False
+        together[option.name] = other_values(option)[-1]
+    if len(op.options) > 1:
+        yield {**base, **together}, True
+
+
+# --- inputs -------------------------------------------------------------------------------------
+
+_POSITIVE = {"variance", "running_variance", "square", "v", "v_max", "squares", "rstd"}
+_CROSS_ENTROPIES = {
+    "binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy",
+}  # fmt: skip
+
+
+def _draw(op: Op, argument, shape, lengths, options, generator):
+    """Random numbers that suit an argument."""
+    name = argument.name
+    if argument.dtype == "label":
+        return generator.integers(0, max(lengths["C"], 1), shape)
+    if name in _POSITIVE:
+        return 0.1 + generator.random(shape)
+    if name in ("sample_weight", "grad_scale"):
+        return 2 * generator.random(shape)
+    if op.name in _CROSS_ENTROPIES and name == "pred" and not options.get("from_logits"):
+        return generator.uniform(0.02, 0.98, shape)
+    if op.name == "binary_crossentropy" and name == "target":
+        return generator.random(shape)
+    if op.name == "categorical_crossentropy" and name == "target":
+        return oracle.softmax_forward(generator.standard_normal(shape))
+    if op.name == "binary_accuracy" and name == "target":
+        return generator.integers(0, 2, shape).astype(float)
+    return 1.5 * generator.standard_normal(shape)
+
+
+def forward_of(op: Op) -> Op | None:
+    """The op whose gradient this one computes."""
+    return next((f for f in OPS.values() if op.name in f.backward), None)
+
+
+def draw_inputs(op: Op, lengths, options, optional=True, seed=0) -> dict[str, np.ndarray | None]:
+    """Inputs in float64. Saved results that a backward op reads are the forward op's own."""
+    generator = np.random.default_rng(zlib.crc32(repr((op.name, lengths, seed)).encode()))
+    inputs: dict[str, np.ndarray | None] = {}
+    for argument in op.inputs:
+        given = optional or not argument.optional
+        shape = shape_of(argument, lengths)
+        inputs[argument.name] = (
+            np.asarray(_draw(op, argument, shape, lengths, options, generator)) if given else None
+        )
+    return consistent(op, inputs, lengths, options)
+
+
+def consistent(op: Op, inputs, lengths, options):
+    """The same inputs, those that are a function of others replaced by it."""
+    inputs = dict(inputs)
+    if op.name in ("batchnorm_forward", "batchnorm_backward"):
+        inputs["mean"], inputs["variance"] = oracle.batchnorm_statistics(inputs["x"])
+    if inputs.get("average") is not None:
+        inputs["square"] = inputs["square"] + inputs["average"] ** 2
+    forward = forward_of(op)
+    saved = {a.name for a in forward.outputs} & inputs.keys() if forward else set()
+    if saved:
+        known = draw_inputs(forward, lengths, options)
+        known.update({k: v for k, v in inputs.items() if k in known})
+        results = expected(forward, known, options_of(forward, options), lengths)
+        inputs.update({k: results[k] for k in saved})
+    return inputs
+
+
+def options_of(op: Op, options) -> dict[str, object]:
+    """Those of another op's options that this op has too."""
+    return {o.name: options[o.name] for o in op.options if o.name in options}
+
+
+def make_case(op: Op, lengths, options, dtype, optional=True, seed=0) -> Case:
+    inputs = draw_inputs(op, lengths, options, optional, seed)
+    typed = {
+        a.name: None if inputs[a.name] is None else inputs[a.name].astype(dtype_of(a, dtype))
+        for a in op.inputs
+    }
+    return Case(op, dtype, typed, options, lengths)
+
+
+def defined(op: Op, lengths) -> bool:
+    """Whether the op means something at this size: there is no argmax of nothing, and no label."""
+    has_labels = any(a.dtype == "label" for a in op.inputs)
+    return lengths.get("C") != 0 or not (has_labels or op.name.endswith("_accuracy"))
+
+
+def cases(name: str, dtype):
+    """All cases of an op."""
+    op = OPS[name]
+    for lengths in extents(op):
+        if defined(op, lengths):
+            for options, optional in variants(op):
+                yield make_case(op, lengths, options, dtype, optional)
+
+
+def small_case(name: str, dtype=np.float32, rows=(3, 2), lengths=(5, 4, 6), **options) -> Case:
+    """One ordinary case of an op, with all optional arguments."""
+    op = OPS[name]
+    return make_case(op, complete(op, rows, lengths), {**required(op), **options}, dtype)
+
+
+def call(case: Case, arguments=None, **outputs):
+    """Calls the kernel: a dictionary of the outputs and in-out arguments after the call."""
+    arguments = case.arguments() if arguments is None else arguments
+    results = getattr(kernels, case.op.name)(**arguments, **case.options, **outputs)
+    names = [a.name for a in case.op.outputs if outputs.get(a.name) is not False]
+    results = (results,) if len(names) == 1 else results or ()
+    written = dict(zip(names, results, strict=True))
+    for argument in case.op.arguments:
+        if argument.role == "inout" and arguments[argument.name] is not None:
+            written[argument.name] = arguments[argument.name]
+    return {k: v for k, v in written.items() if v is not None}
+
+
+def needs_outputs(op: Op) -> bool:
+    """Whether outputs have to be given, because the inputs do not say their shapes."""
+    known = {axis for a in op.inputs for axis in a.axes}
+    return not all(
+        axis in known or axis.isdigit() or "+" in axis for a in op.outputs for axis in a.axes
+    )
+
+
+# --- tolerances ---------------------------------------------------------------------------------
+
+#: Exact, or one rounding of each operation: 4 ulp of each element.
+_STRICT = {
+    "relu_forward", "relu_backward", "leaky_relu_forward", "leaky_relu_backward",
+    "sigmoid_forward", "tanh_forward", "add", "multiply", "multiply_backward", "scale",
+    "scale_backward", "concatenate", "concatenate_backward", "dropout_forward",
+    "dropout_backward", "categorical_accuracy", "sparse_categorical_accuracy",
+}  # fmt: skip
+
+
+def _product_bound(case: Case, name: str):
+    """4 ceil(log2 K) eps sum |a b|, K being the terms of one sum."""
+    output = next(a for a in case.op.outputs if a.name == name)
+    summed = {axis for a in case.op.inputs for axis in a.axes} - set(output.axes)
+    terms = math.prod(
+        math.prod(case.lengths[axis]) if axis == "B" else case.lengths[axis] for axis in summed
+    )
+    inputs = {k: None if v is None else np.abs(v, dtype=float) for k, v in case.inputs.items()}
+    options = {k: v for k, v in case.options.items() if k != "activation"}
+    total = expected(case.op, inputs, options, case.lengths)[name]
+    return 4 * max(1, math.ceil(math.log2(terms + 1))) * total
+
+
+def _norm_bound(case: Case, name: str, value):
+    """Figures of the numeric bounds, which are for float32, in units of its epsilon."""
+    if name in ("grad_gamma", "grad_beta"):
+        rows = math.prod(case.lengths["B"])
+        return 4 * math.ceil(math.log2(rows + 2)) * math.sqrt(rows + 1) * 2
+    return (5.0 if "batchnorm" in case.op.name else 4.2) * np.abs(value).max(initial=1.0)
+
+
+def tolerance(case: Case, name: str, value: np.ndarray):
+    """How far an output may be from the oracle's value."""
+    epsilon = np.finfo(case.dtype).eps
+    if case.op.name.startswith(("matmul", "dense")):
+        bound = _product_bound(case, name) + 4 * np.abs(value)
+    elif "norm_" in case.op.name and case.op.name != "squared_norm":
+        bound = _norm_bound(case, name, value)
+    elif case.op.name in _STRICT:
+        bound = 4 * np.abs(value)
+    else:
+        bound = 8 * (np.abs(value) + np.abs(value).max(initial=0.0, where=np.isfinite(value)))
+    return epsilon * bound + np.finfo(case.dtype).tiny
+
+
+def assert_close(case: Case, got: dict, wanted: dict) -> None:
+    """Every result within its tolerance, NaN where NaN is wanted, of the right shape and type."""
+    assert got.keys() == wanted.keys(), f"{case}: returned {list(got)}, not {list(wanted)}"
+    for name, value in wanted.items():
+        argument = next(a for a in case.op.arguments if a.name == name)
+        assert got[name].dtype == dtype_of(argument, case.dtype), f"{case}: dtype of {name}"
+        assert got[name].shape == value.shape, f"{case}: shape of {name}"
+        with np.errstate(invalid="ignore"):
+            near = np.abs(got[name] - value) <= tolerance(case, name, value)
+        same = (got[name] == value) | (np.isnan(got[name]) & np.isnan(value)) | near
+        if not same.all():
+            at = tuple(int(i) for i in np.argwhere(~same)[0])
+            raise AssertionError(
+                f"{case}: {name}{list(at)} is {got[name][at]!r}, not {value[at]!r} "
+                f"({(~same).sum()} of {same.size} are wrong)"
+            )

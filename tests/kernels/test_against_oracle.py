@@ -1,0 +1,122 @@
+"""Every op, float type and instruction set against the float64 oracle, at many sizes."""
+
+import numpy as np
+import oracle
+import pytest
+from cases import (
+    DTYPES,
+    NAMES,
+    assert_close,
+    call,
+    cases,
+    make_case,
+    needs_outputs,
+    small_case,
+)  # fmt: skip
+
+from fastdl.kernels.table import OPS
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_matches_oracle(name, dtype, isa):
+    for case in cases(name, dtype):
+        assert_close(case, call(case, **case.outputs()), case.expected())
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not needs_outputs(OPS[n])])
+def test_fresh_outputs_equal_given_ones(name):
+    case = small_case(name)
+    fresh, given = call(case), call(case, **case.outputs())
+    assert fresh.keys() == given.keys()
+    for key in fresh:
+        np.testing.assert_array_equal(fresh[key], given[key])
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if any(a.optional for a in OPS[n].outputs)])
+def test_optional_outputs_can_be_left_out(name):
+    case = small_case(name)
+    every = call(case)
+    for argument in OPS[name].outputs:
+        if argument.optional:
+            rest = call(case, **{argument.name: False})
+            assert rest.keys() == every.keys() - {argument.name}
+            for key, value in rest.items():
+                np.testing.assert_array_equal(value, every[key])
+
+
+ELEMENTWISE = [n for n in NAMES if OPS[n].elementwise and OPS[n].outputs]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_nan_at_every_position(name, dtype, isa):
+    """NaN gives NaN where the oracle says so, in every lane and tail, and nowhere else."""
+    vector = 64 // np.dtype(dtype).itemsize
+    for width in range(1, 2 * vector + 2):
+        clean = make_case(OPS[name], {"B": (width,)}, small_case(name).options, dtype)
+        for argument in clean.op.inputs:
+            for position in range(width):
+                arguments = clean.arguments()
+                arguments[argument.name][position] = np.nan
+                got = call(clean, arguments)
+                with_nan = type(clean)(clean.op, dtype, arguments, clean.options, clean.lengths)
+                wanted = with_nan.expected()
+                for key in wanted:
+                    np.testing.assert_array_equal(
+                        np.isnan(got[key]), np.isnan(wanted[key]), f"{with_nan}, at {position}"
+                    )
+
+
+UPDATES = [n for n in NAMES if n.endswith("_update") and OPS[n].letters == ("N",)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", UPDATES)
+def test_nan_in_updates(name, dtype, isa):
+    vector = 64 // np.dtype(dtype).itemsize
+    for width in (1, vector - 1, vector + 1, 2 * vector + 1):
+        clean = make_case(OPS[name], {"B": (), "N": width}, {"clipvalue": 0.5}, dtype)
+        for position in range(width):
+            arguments = clean.arguments()
+            arguments["grad"][position] = np.nan
+            got = call(clean, arguments)
+            wanted = np.arange(width) == position
+            np.testing.assert_array_equal(np.isnan(got["param"]), wanted, str(clean))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [n for n in ELEMENTWISE if "_forward" in n and "noise" not in n])
+def test_special_values(name, dtype, isa):
+    """Infinities, zeros, the edges of exp's range and of the type, in each lane."""
+    limits = np.finfo(dtype)
+    special = [0.0, 1e-30, 1e-10, 0.5, 5.0, 20.0, 88.0, 100.0, 709.0, 1e4, limits.max, np.inf]
+    x = np.array([s * v for v in special for s in (1, -1)], dtype)
+    case = make_case(OPS[name], {"B": x.shape}, small_case(name).options, dtype)
+    for shift in range(3):
+        case.inputs["x"][:] = np.roll(x, shift)
+        got, wanted = call(case)["out"], case.expected()["out"]
+        with np.errstate(all="ignore"):
+            wanted = wanted.astype(dtype)
+            near = np.abs(got - wanted) <= 8 * limits.eps * np.abs(wanted) + 8 * limits.tiny
+        same = (got == wanted) | (np.isnan(got) & np.isnan(wanted)) | near
+        if name in CANCELLING:  # where the formula subtracts from 1, an absolute error is allowed
+            with np.errstate(invalid="ignore"):
+                same |= np.abs(got - wanted) <= 8 * limits.eps
+        assert same.all(), (case.inputs["x"][~same], got[~same], wanted[~same])
+
+
+#: Activations of which a small part is what is left of a difference of large ones.
+CANCELLING = ("elu_forward", "selu_forward", "gelu_forward", "gelu_tanh_forward")
+
+
+def test_products_of_whole_numbers_are_exact(isa):
+    generator = np.random.default_rng(0)
+    for name in [n for n in NAMES if n.startswith("matmul_")]:
+        for dtype in DTYPES:
+            case = small_case(name, dtype, lengths=(37, 53, 200))
+            inputs = {
+                k: generator.integers(-9, 10, v.shape).astype(dtype) for k, v in case.inputs.items()
+            }
+            wanted = getattr(oracle, name)(**{k: v.astype(float) for k, v in inputs.items()})
+            np.testing.assert_array_equal(call(case, inputs)["out"], wanted)

@@ -1,0 +1,49 @@
+"""Results are the same bits for any number of threads."""
+
+import numpy as np
+import pytest
+from cases import DTYPES, NAMES, call, complete, make_case, required, variants
+
+from fastdl.kernels import runner
+from fastdl.kernels.table import OPS
+
+#: Several pieces for every way of cutting: by elements, rows, columns and along the sum.
+SIZES = (((2300,), (70, 45, 130)), ((3,), (130, 1100, 2300)), ((97, 5), (33, 10, 64)))
+
+
+def sizes(op):
+    if not op.letters:
+        return [{"B": (n,)} for n in (40000, 20481)]
+    if op.letters in (("N",), ("K",)):
+        return [{"B": (), op.letters[0]: n} for n in (40000, 20481)]
+    return [complete(op, *size) for size in SIZES]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_any_number_of_threads_gives_the_same_bits(name, dtype, forced_threads):
+    op = OPS[name]
+    every = [options for options, optional in variants(op) if optional]
+    for number, lengths in enumerate(sizes(op)):
+        # the ordinary options at each size; the one with all of them changed at the first
+        for options in [required(op)] + every[-1:] * (number == 0):
+            case = make_case(op, lengths, options, dtype)
+            results = {}
+            for threads in (1, 2, 3, 7):
+                runner.set_num_threads(threads)
+                results[threads] = call(case, **case.outputs())
+            for threads in (2, 3, 7):
+                for key, value in results[1].items():
+                    assert value.tobytes() == results[threads][key].tobytes(), (
+                        f"{case}: {key} differs with {threads} threads"
+                    )
+
+
+@pytest.mark.skipif(not runner.has_openmp(), reason="built without OpenMP")
+@pytest.mark.parametrize("name", [n for n in NAMES if OPS[n].elementwise])
+def test_the_threads_that_were_asked_for_do_work(name, forced_threads):
+    case = make_case(OPS[name], sizes(OPS[name])[0], required(OPS[name]), np.float32)
+    for threads in (1, 2, 3, 7):
+        runner.set_num_threads(threads)
+        call(case)
+        assert runner.last_threads() == threads
