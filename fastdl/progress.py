@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
 import shutil
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any, TextIO
+
+from fastdl._optional import optional
 
 __all__ = ["Progress", "format_logs", "format_seconds", "resolve_verbose"]
 
@@ -134,10 +134,10 @@ class Progress:
     def start(self, title: str) -> None:
         """Begin an epoch called ``title`` (``"Epoch 1/5"``), and its clock."""
         self._title, self._done, self._shown = title, 0, -math.inf
-        if self.level == 1 and importlib.util.find_spec("tqdm") is not None:
-            tqdm = importlib.import_module("tqdm").tqdm
+        tqdm = optional("tqdm") if self.level == 1 else None
+        if tqdm is not None:
             layout = "{desc} {n_fmt}/{total_fmt} |{bar:20}| {elapsed}<{remaining}{postfix}"
-            self._tqdm = tqdm(
+            self._tqdm = tqdm.tqdm(
                 total=self.steps,
                 desc=title,
                 leave=False,

@@ -64,7 +64,7 @@ def test_a_file_gets_one_line_an_epoch():
 @pytest.mark.parametrize("steps", [40, None])
 def test_a_terminal_gets_a_bar_and_keeps_the_same_lines(monkeypatch, with_tqdm, steps):
     if not with_tqdm:
-        monkeypatch.setattr(progress.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(progress, "optional", lambda name: None)
     elif importlib.util.find_spec("tqdm") is None:
         pytest.skip("tqdm is not installed")
     out = run(Terminal(), steps=steps)
@@ -76,7 +76,7 @@ def test_a_terminal_gets_a_bar_and_keeps_the_same_lines(monkeypatch, with_tqdm, 
 
 
 def test_a_closed_bar_leaves_nothing(monkeypatch):
-    monkeypatch.setattr(progress.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(progress, "optional", lambda name: None)
     stream = Terminal()
     display = Progress(10, 1, stream)
     display.start("Epoch 1/1")
@@ -86,7 +86,7 @@ def test_a_closed_bar_leaves_nothing(monkeypatch):
 
 
 def test_the_bar_fits_the_terminal(monkeypatch):
-    monkeypatch.setattr(progress.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(progress, "optional", lambda name: None)
     monkeypatch.setenv("COLUMNS", "50")
     stream = Terminal()
     display = Progress(10, 1, stream)
