@@ -12,6 +12,7 @@ array([0., 2.])
 from fastdl.kernels import (
     activation,
     dispatch,
+    norm,
     runner,
     update,
 )

@@ -49,8 +49,46 @@ cdef extern from "simd/bodies.h" nogil:
             const void *grad, const void *param, int64_t n, double l1, double l2) noexcept nogil
         double (*penalty)(const void *param, int64_t n, double l1, double l2) noexcept nogil
         void (*clip_scale)(void *scale, double squares, double clipnorm) noexcept nogil
+    ctypedef struct NormBodies:
+        void (*batch_statistics)(
+            void *shift, void *mean, void *square, const void *x, int64_t rows, int64_t columns,
+            int64_t stride) noexcept nogil
+        void (*batch_merge)(
+            void *mean, void *variance, const void *parts, int64_t rows, int64_t block_rows,
+            int64_t columns, int64_t stride) noexcept nogil
+        void (*batch_scale)(
+            void *scale, const void *variance, const void *gamma, double epsilon, int64_t columns
+        ) noexcept nogil
+        void (*batch_forward)(
+            void *out, const void *x, const void *mean, const void *scale, const void *beta,
+            int64_t rows, int64_t columns, int64_t stride) noexcept nogil
+        void (*batch_sums)(
+            void *sum, void *product, const void *grad_out, const void *x, const void *mean,
+            int64_t rows, int64_t columns, int64_t stride) noexcept nogil
+        void (*batch_backward_merge)(
+            void *grad_gamma, void *grad_beta, void *scale, void *center, void *slope,
+            const void *parts, const void *variance, const void *gamma, double epsilon,
+            int64_t rows, int64_t blocks, int64_t columns, int64_t stride) noexcept nogil
+        void (*batch_backward)(
+            void *grad_x, const void *grad_out, const void *x, const void *mean,
+            const void *scale, const void *center, const void *slope, int64_t rows,
+            int64_t columns, int64_t stride) noexcept nogil
+        void (*batch_update)(
+            void *running, const void *batch, double momentum, double factor, int64_t n
+        ) noexcept nogil
+        void (*layer_forward)(
+            void *out, void *mean, void *rstd, const void *x, const void *gamma, const void *beta,
+            double epsilon, int64_t rows, int64_t columns) noexcept nogil
+        void (*layer_backward)(
+            void *grad_x, void *gamma_sum, void *beta_sum, const void *grad_out, const void *x,
+            const void *mean, const void *rstd, const void *gamma, int64_t rows, int64_t columns
+        ) noexcept nogil
+        void (*sum_parts)(
+            void *total, const void *parts, int64_t blocks, int64_t n, int64_t stride
+        ) noexcept nogil
     ctypedef struct Bodies:
         const ActivationBodies *activation
+        const NormBodies *norm
         const DataBodies *data
         const UpdateBodies *update
 

@@ -9,11 +9,13 @@
 #include <stdint.h>
 
 #include "activation.h"
+#include "norm.h"
 #include "data.h"
 #include "update.h"
 
 typedef struct {
     const ActivationBodies *activation;
+    const NormBodies *norm;
     const DataBodies *data;
     const UpdateBodies *update;
 } Bodies;
