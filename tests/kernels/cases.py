@@ -112,7 +112,7 @@ def extents(op: Op):
     if any("B" in a.axes for a in op.arguments):
         if not op.letters:
             yield from ({"B": (n,)} for n in LENGTHS)
-            yield {"B": (2, 3, 5)}
+            yield from ({"B": shape} for shape in ((), (2, 3, 5)))
             return
     elif len(op.letters) == 1:
         yield from ({"B": (), op.letters[0]: n} for n in LENGTHS)

@@ -14,6 +14,7 @@ from cases import (
     small_case,
 )  # fmt: skip
 
+from fastdl import kernels
 from fastdl.kernels.table import OPS
 
 
@@ -120,3 +121,20 @@ def test_products_of_whole_numbers_are_exact(isa):
             }
             wanted = getattr(oracle, name)(**{k: v.astype(float) for k, v in inputs.items()})
             np.testing.assert_array_equal(call(case, inputs)["out"], wanted)
+
+
+@pytest.mark.skipif("matmul_nn" not in NAMES, reason="no kernel of the product")
+@pytest.mark.parametrize("transpose_a", [False, True])
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_matmul(transpose_a, transpose_b):
+    generator = np.random.default_rng(0)
+    a, b = generator.integers(-9, 10, (7, 5)) * 1.0, generator.integers(-9, 10, (5, 3)) * 1.0
+    given = a.T if transpose_a else a, b.T if transpose_b else b
+    out = np.full((7, 3), np.nan)
+    assert kernels.matmul(*given, transpose_a, transpose_b, out=out) is out
+    np.testing.assert_array_equal(out, a @ b)
+    np.testing.assert_array_equal(kernels.matmul(*given, transpose_a, transpose_b), a @ b)
+    with pytest.raises(TypeError, match="matmul: option 'transpose_a'"):
+        kernels.matmul(*given, transpose_a=1)
+    with pytest.raises(ValueError, match="matmul"):
+        kernels.matmul(a, b.T)
