@@ -361,7 +361,8 @@ def categorical_crossentropy(
         p, outside = _clip(pred / total)
         log_p, t_inside = np.log(p), np.where(outside, 0.0, t)
         slope = (t_inside.sum(-1, keepdims=True) - t_inside / p) / total
-    return -(t * log_p).sum(-1), _grad_pred(slope, sample_weight, scale)
+    each = np.where(t == 0, 0.0, t * log_p)  # 0*log(0) is 0
+    return -each.sum(-1), _grad_pred(slope, sample_weight, scale)
 
 
 def sparse_categorical_crossentropy(
@@ -391,15 +392,20 @@ def accumulate(total, values, sample_weight=None):
 
 
 def penalty(total, param, values, l1=0.0, l2=0.0):
-    each = l1 * np.abs(param).sum() + l2 * (param**2).sum()
+    each = (l1 * np.abs(param).sum() if l1 else 0.0) + (l2 * (param**2).sum() if l2 else 0.0)
     return total + np.array([values.size * each, 0.0])
 
 
 # --- updates ------------------------------------------------------------------------------------
 
 
+def _penalised(grad, param, l1, l2):
+    """A factor of 0 leaves the parameters out, also where they are NaN."""
+    return grad + (l1 * np.sign(param) if l1 else 0.0) + (2 * l2 * param if l2 else 0.0)
+
+
 def _gradient(param, grad, grad_scale, clipvalue, l1, l2):
-    g = grad + l1 * np.sign(param) + 2 * l2 * param
+    g = _penalised(grad, param, l1, l2)
     g = g if grad_scale is None else g * grad_scale
     return np.clip(g, -clipvalue, clipvalue) if clipvalue else g
 
@@ -471,7 +477,7 @@ def adagrad_update(
 
 
 def squared_norm(grad, param=None, l1=0.0, l2=0.0):
-    g = grad if param is None else grad + l1 * np.sign(param) + 2 * l2 * param
+    g = grad if param is None else _penalised(grad, param, l1, l2)
     return np.array([(g**2).sum()])
 
 

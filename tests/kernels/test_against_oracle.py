@@ -6,12 +6,16 @@ import pytest
 from cases import (
     DTYPES,
     NAMES,
+    Case,
     assert_close,
     call,
     cases,
+    complete,
     make_case,
     needs_outputs,
+    required,
     small_case,
+    variants,
 )  # fmt: skip
 
 from fastdl import kernels
@@ -46,6 +50,20 @@ def test_optional_outputs_can_be_left_out(name):
                 np.testing.assert_array_equal(value, every[key])
 
 
+def with_changes(case, name, position, value):
+    """The case with one element of an argument replaced."""
+    inputs = case.arguments()
+    inputs[name].flat[position] = value
+    return Case(case.op, case.dtype, inputs, case.options, case.lengths)
+
+
+def assert_nan_as_in_oracle(case):
+    got, wanted = call(case, **case.outputs()), case.expected()
+    for key in wanted:
+        same = np.isnan(got[key]) == np.isnan(wanted[key])
+        assert same.all(), f"{case}: NaN in {key}: {got[key]}, wanted {wanted[key]}"
+
+
 ELEMENTWISE = [n for n in NAMES if OPS[n].elementwise and OPS[n].outputs]
 
 
@@ -58,15 +76,20 @@ def test_nan_at_every_position(name, dtype, isa):
         clean = make_case(OPS[name], {"B": (width,)}, small_case(name).options, dtype)
         for argument in clean.op.inputs:
             for position in range(width):
-                arguments = clean.arguments()
-                arguments[argument.name][position] = np.nan
-                got = call(clean, arguments)
-                with_nan = type(clean)(clean.op, dtype, arguments, clean.options, clean.lengths)
-                wanted = with_nan.expected()
-                for key in wanted:
-                    np.testing.assert_array_equal(
-                        np.isnan(got[key]), np.isnan(wanted[key]), f"{with_nan}, at {position}"
-                    )
+                assert_nan_as_in_oracle(with_changes(clean, argument.name, position, np.nan))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_nan_in_each_argument(name, dtype, isa):
+    """Sums over rows, columns and the depth of a product let NaN through where they should."""
+    for options in (required(OPS[name]), list(variants(OPS[name]))[-1][0]):
+        clean = make_case(OPS[name], complete(OPS[name], (9,), (21, 17, 33)), options, dtype)
+        for argument in clean.op.inputs:
+            if argument.dtype == "real":
+                size = clean.inputs[argument.name].size
+                for position in {0, size // 2, size - 2, size - 1} - {-1}:
+                    assert_nan_as_in_oracle(with_changes(clean, argument.name, position, np.nan))
 
 
 UPDATES = [n for n in NAMES if n.endswith("_update") and OPS[n].letters == ("N",)]
