@@ -25,8 +25,8 @@ def _rows(x):
 
 
 def _mean(x, axis):
-    """The mean, and 0 of nothing."""
-    return x.sum(axis) / max(x.shape[axis], 1)
+    """The mean, and 0 of nothing; summed in long double, since a plain sum loses digits."""
+    return (x.sum(axis, dtype=np.longdouble) / max(x.shape[axis], 1)).astype(np.float64)
 
 
 # --- activations --------------------------------------------------------------------------------

@@ -311,7 +311,15 @@ def _norm_bound(case: Case, name: str, value):
     if name in ("grad_gamma", "grad_beta"):
         rows = math.prod(case.lengths["B"])
         return 4 * math.ceil(math.log2(rows + 2)) * math.sqrt(rows + 1) * 2
-    return (5.0 if "batchnorm" in case.op.name else 4.2) * np.abs(value).max(initial=1.0)
+    size = np.abs(value).max(initial=1.0)
+    if name == "grad_x":  # a difference that may be far smaller than what it is taken of
+        inputs = {k: v.astype(float) for k, v in case.inputs.items() if v is not None}
+        rstd = inputs.get("rstd")
+        if rstd is None:
+            rstd = 1 / np.sqrt(inputs["variance"] + case.options.get("epsilon", 1e-3))
+        for factor in (inputs["grad_out"], inputs.get("gamma", np.ones(1)), rstd):
+            size = size * max(1.0, np.abs(factor).max(initial=0.0))
+    return (5.0 if "batchnorm" in case.op.name else 4.2) * size
 
 
 def tolerance(case: Case, name: str, value: np.ndarray):
