@@ -13,6 +13,7 @@ from fastdl.kernels import (
     activation,
     dispatch,
     norm,
+    product,
     runner,
     update,
 )

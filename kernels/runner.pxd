@@ -86,11 +86,36 @@ cdef extern from "simd/bodies.h" nogil:
         void (*sum_parts)(
             void *total, const void *parts, int64_t blocks, int64_t n, int64_t stride
         ) noexcept nogil
+    ctypedef struct Product:
+        void *out
+        const void *a
+        const void *b
+        int64_t out_stride, a_stride, b_stride
+        const void *b_end
+        const void *bias
+        int64_t rows, columns, depth
+        void (*finished)(
+            const Product *product, int64_t row, int64_t rows, int64_t column, int64_t columns
+        ) noexcept nogil
+        const void *op
+        const void *context
+        int64_t first_row, first_column
+    ctypedef struct MatmulBodies:
+        void (*nn)(const Product *product) noexcept nogil
+        void (*tn)(const Product *product) noexcept nogil
+        void (*nt)(const Product *product) noexcept nogil
+        void (*merge)(
+            void *out, const void *parts, int64_t stride, int64_t count, const void *bias,
+            int64_t columns, int64_t start, int64_t n) noexcept nogil
+        int64_t tile_rows, tile_columns
+        double nanoseconds
+        const void *one
     ctypedef struct Bodies:
         const ActivationBodies *activation
         const NormBodies *norm
         const DataBodies *data
         const UpdateBodies *update
+        const MatmulBodies *matmul
 
 
 cdef extern from "op.h" nogil:

@@ -12,12 +12,14 @@
 #include "norm.h"
 #include "data.h"
 #include "update.h"
+#include "matmul.h"
 
 typedef struct {
     const ActivationBodies *activation;
     const NormBodies *norm;
     const DataBodies *data;
     const UpdateBodies *update;
+    const MatmulBodies *matmul;
 } Bodies;
 
 #endif

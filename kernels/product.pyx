@@ -1,0 +1,249 @@
+"""Matrix products, and the dense layer that is made of them.
+
+Shapes: out (M, N) = a . b + bias over a depth of K, in three forms:
+
+    nn  a (M, K)   b (K, N)     matmul_nn, dense_forward
+    tn  a (K, M)   b (K, N)     matmul_tn, dense_backward_weight, dense_backward_bias (a: ones)
+    nt  a (M, K)   b (N, K)     matmul_nt, dense_backward_input
+
+Pieces of phase 0 are rectangles of out, each written by its piece alone. Where the depth is long
+and out is small (the weight gradient of a huge batch) they are rectangles times a stretch of the
+depth: then each writes partial sums of its own into the workspace, and phase 1 adds them up in the
+order of the depth, its pieces being stretches of out.
+
+A product has 2*M*N*K operations and touches M*K + K*N + M*N elements. The tail (an activation, its
+gradient, an optimizer's update) runs on each part of out as soon as that is finished, exactly once
+for each element.
+"""
+
+from libc.stdint cimport int64_t
+
+from fastdl.kernels.runner cimport (
+    SPAN, Bodies, Context, Kernel, MatmulBodies, Op, Product, ceil_divide, op_rows, register,
+    smaller,
+)
+
+
+# Which op: the place of its kernel in `kernels`.
+cdef enum:
+    MATMUL_NN, MATMUL_TN, MATMUL_NT, FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT, BACKWARD_BIAS, KINDS
+
+cdef enum Form: NN, TN, NT
+
+# A piece is worth some nanoseconds of work, as starting it costs a fraction of one microsecond, and
+# so many pieces keep 2 ... 16 threads within a few percent of even work.
+cdef enum: PIECE_NANOSECONDS = 4000, MOST_PIECES = 48
+
+# Elements of the depth that a partial sum is worth.
+cdef enum: LEAST_DEPTH = 512
+
+# Of a byte that comes from beyond the caches.
+cdef double BYTE_NANOSECONDS = 0.03
+
+
+cdef struct Problem:
+    Form form
+    char *out
+    const char *a
+    const char *b
+    const char *bias
+    int64_t M, N, K, a_stride, b_stride
+
+
+cdef struct Cut:
+    int64_t rows, columns, depth    # into how many parts each is cut
+
+
+cdef Problem problem(const Op *op, int64_t rows) noexcept nogil:
+    cdef int64_t kind = op.kernel - kernels
+    cdef Problem p
+    p.out = op.arguments[0]
+    p.a = op.arguments[1]
+    p.b = op.arguments[2]
+    p.bias = NULL
+    if kind == MATMUL_NN or kind == MATMUL_TN or kind == MATMUL_NT:
+        p.form = NN if kind == MATMUL_NN else TN if kind == MATMUL_TN else NT
+        p.M, p.N, p.K = op.sizes[0], op.sizes[1], op.sizes[2]
+    elif kind == FORWARD:
+        p.form = NN
+        p.M, p.N, p.K = rows, op.sizes[0], op.sizes[1]
+        p.bias = op.arguments[3]
+    elif kind == BACKWARD_INPUT:
+        p.form = NT
+        p.M, p.N, p.K = rows, op.sizes[0], op.sizes[1]
+    elif kind == BACKWARD_WEIGHT:
+        p.form = TN
+        p.M, p.N, p.K = op.sizes[0], op.sizes[1], rows
+    else:
+        p.form = TN
+        p.M, p.N, p.K = 1, op.sizes[0], rows
+        p.a = <const char *> op.bodies.matmul.one
+        p.b = op.arguments[1]
+    p.a_stride = p.M if p.form == TN else p.K
+    p.b_stride = p.K if p.form == NT else p.N
+    if kind == BACKWARD_BIAS:
+        p.a_stride = 0      # the same 1 for every row
+    return p
+
+
+cdef double nanoseconds(const Op *op, const Problem *p) noexcept nogil:
+    cdef double touched = <double> p.M * p.K + <double> p.K * p.N + <double> p.M * p.N
+    return (op.bodies.matmul.nanoseconds * p.M * p.N * p.K
+            + BYTE_NANOSECONDS * op.itemsize * touched)
+
+
+cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
+    """Whole tiles; a weight gradient by rows, so that an update runs along whole rows of the
+    parameters, other products by columns while these are many, so that a piece reads only its part
+    of the weights."""
+    cdef int64_t parts = <int64_t> (nanoseconds(op, p) / PIECE_NANOSECONDS)
+    cdef int64_t strips, panels
+    cdef Cut c
+    c.rows = c.columns = c.depth = 1
+    if parts <= 1:
+        return c
+    parts = smaller(parts, MOST_PIECES)
+    strips = ceil_divide(p.M, op.bodies.matmul.tile_rows)
+    panels = ceil_divide(p.N, op.bodies.matmul.tile_columns)
+    if p.form == TN or p.M > 4 * p.N:
+        c.rows = smaller(parts, strips)
+        c.columns = smaller(ceil_divide(parts, c.rows), panels)
+    else:
+        c.columns = smaller(parts, panels)
+        c.rows = smaller(ceil_divide(parts, c.columns), strips)
+    if 2 * c.rows * c.columns <= parts:
+        c.depth = smaller(parts // (c.rows * c.columns), 1 + p.K // LEAST_DEPTH)
+    return c
+
+
+cdef int64_t pieces(const Op *op, const Context *context, int phase) noexcept nogil:
+    cdef Problem p = problem(op, op_rows(op, context))
+    cdef Cut c
+    if p.M == 0 or p.N == 0:
+        return 0
+    c = cut(op, &p)
+    if phase == 0:
+        return c.rows * c.columns * c.depth
+    return ceil_divide(p.M * p.N, SPAN) if c.depth > 1 else 0
+
+
+cdef void run_piece(
+    const Op *op, const Context *context, int phase, int64_t piece
+) noexcept nogil:
+    cdef Problem p = problem(op, op_rows(op, context))
+    cdef Cut c = cut(op, &p)
+    if phase == 0:
+        multiply(op, context, &p, &c, piece)
+    else:
+        merge(op, context, &p, &c, piece)
+
+
+cdef void multiply(
+    const Op *op, const Context *context, const Problem *p, const Cut *c, int64_t piece
+) noexcept nogil:
+    cdef const MatmulBodies *bodies = op.bodies.matmul
+    cdef int64_t size = op.itemsize, area = c.rows * c.columns
+    cdef int64_t layer = piece // area, place = piece % area
+    cdef int64_t row_part, column_part, row, column, depth
+    cdef int64_t panels = ceil_divide(p.N, bodies.tile_columns)
+    cdef Product product
+    if c.rows >= c.columns:     # neighbours share the operand that is cut less
+        row_part, column_part = place // c.columns, place % c.columns
+    else:
+        row_part, column_part = place % c.rows, place // c.rows
+    row = p.M * row_part // c.rows
+    column = smaller(p.N, panels * column_part // c.columns * bodies.tile_columns)
+    depth = p.K * layer // c.depth
+    product.first_row, product.first_column = row, column
+    product.rows = p.M * (row_part + 1) // c.rows - row
+    product.columns = smaller(
+        p.N, panels * (column_part + 1) // c.columns * bodies.tile_columns) - column
+    product.depth = p.K * (layer + 1) // c.depth - depth
+    product.out_stride, product.a_stride, product.b_stride = p.N, p.a_stride, p.b_stride
+    product.out = p.out if c.depth == 1 else <char *> op.workspace + layer * p.M * p.N * size
+    product.out = <char *> product.out + (row * p.N + column) * size
+    product.b_end = p.b + p.K * p.N * size
+    product.bias = p.bias + column * size if p.bias != NULL and c.depth == 1 else NULL
+    product.finished = NULL
+    if op.tail != NULL and c.depth == 1:
+        product.finished = finished
+    product.op, product.context = op, context
+    if p.form == NN:
+        product.a = p.a + (row * p.a_stride + depth) * size
+        product.b = p.b + (depth * p.b_stride + column) * size
+        bodies.nn(&product)
+    elif p.form == TN:
+        product.a = p.a + (depth * p.a_stride + row) * size
+        product.b = p.b + (depth * p.b_stride + column) * size
+        bodies.tn(&product)
+    else:
+        product.a = p.a + (row * p.a_stride + depth) * size
+        product.b = p.b + (column * p.b_stride + depth) * size
+        bodies.nt(&product)
+
+
+cdef void finished(
+    const Product *product, int64_t row, int64_t rows, int64_t column, int64_t columns
+) noexcept nogil:
+    cdef int64_t start = (
+        (product.first_row + row) * product.out_stride + product.first_column + column)
+    cdef int64_t stretch = columns
+    if columns == product.out_stride:
+        stretch = rows * columns
+        rows = 1
+    run_tail(<const Op *> product.op, <const Context *> product.context, start, rows, stretch,
+             product.out_stride)
+
+
+cdef void run_tail(
+    const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count,
+    int64_t stride
+) noexcept nogil:
+    cdef const Op *tail = op.tail
+    cdef int64_t r
+    while tail != NULL:
+        for r in range(rows):
+            tail.kernel.span(tail, context, start + r * stride, count)
+        tail = tail.tail
+
+
+cdef void merge(
+    const Op *op, const Context *context, const Problem *p, const Cut *c, int64_t piece
+) noexcept nogil:
+    cdef int64_t start = piece * SPAN, total = p.M * p.N
+    cdef int64_t count = smaller(SPAN, total - start)
+    op.bodies.matmul.merge(
+        p.out + start * op.itemsize, <char *> op.workspace + start * op.itemsize, total, c.depth,
+        p.bias, p.N, start, count)
+    run_tail(op, context, start, 1, count, 0)
+
+
+cdef double cost(const Op *op, const Context *context, int phase) noexcept nogil:
+    cdef Problem p = problem(op, op_rows(op, context))
+    if phase == 0:
+        return nanoseconds(op, &p)
+    return BYTE_NANOSECONDS * op.itemsize * p.M * p.N * (1 + cut(op, &p).depth)
+
+
+cdef size_t workspace(const Op *op, int64_t rows) noexcept nogil:
+    cdef Problem p = problem(op, rows)
+    cdef Cut c = cut(op, &p)
+    return c.depth * p.M * p.N * op.itemsize if c.depth > 1 else 0
+
+
+cdef Kernel kernels[KINDS]
+for kind in range(KINDS):
+    kernels[kind].phases = 2
+    kernels[kind].pieces = pieces
+    kernels[kind].run_piece = run_piece
+    kernels[kind].cost = cost
+    kernels[kind].workspace = workspace
+    kernels[kind].span = NULL
+
+register("matmul_nn", &kernels[MATMUL_NN], "out a b")
+register("matmul_tn", &kernels[MATMUL_TN], "out a b")
+register("matmul_nt", &kernels[MATMUL_NT], "out a b")
+register("dense_forward", &kernels[FORWARD], "out x weight bias")
+register("dense_backward_input", &kernels[BACKWARD_INPUT], "grad_x grad_out weight")
+register("dense_backward_weight", &kernels[BACKWARD_WEIGHT], "grad_weight x grad_out")
+register("dense_backward_bias", &kernels[BACKWARD_BIAS], "grad_bias grad_out")

@@ -1,0 +1,44 @@
+#ifndef FASTDL_MATMUL_H
+#define FASTDL_MATMUL_H
+
+#include <stdint.h>
+
+typedef struct Product Product;
+
+/* One piece of a product, for one thread: out (rows, columns) = a . b + bias. All strides are in
+ * elements, from row to row of the array as it lies in memory. The three forms differ in how a and
+ * b lie:
+ *     nn  a (rows, depth)   b (depth, columns)
+ *     tn  a (depth, rows)   b (depth, columns)
+ *     nt  a (rows, depth)   b (columns, depth) */
+struct Product {
+    void *out;
+    const void *a, *b;
+    int64_t out_stride, a_stride, b_stride;
+    const void *b_end;     /* where the array that b is a part of ends: no read goes beyond */
+    const void *bias;      /* (columns), or NULL for none */
+    int64_t rows, columns, depth;
+    /* Called with each part of out as soon as its sums are complete, while it is in the cache:
+     * each element is in exactly one part. NULL: nobody wants to know. */
+    void (*finished)(const Product *product, int64_t row, int64_t rows, int64_t column,
+                     int64_t columns);
+    const void *op, *context;      /* for `finished` */
+    int64_t first_row, first_column;  /* where out lies in the array that it is a part of */
+};
+
+typedef struct {
+    void (*nn)(const Product *product);
+    void (*tn)(const Product *product);
+    void (*nt)(const Product *product);
+    /* out (n) = parts[0] + parts[1] + ... + bias, in this order; part i begins at parts + i*stride.
+     * bias has `columns` elements and repeats; the first one here is number `start` modulo that. */
+    void (*merge)(void *out, const void *parts, int64_t stride, int64_t count, const void *bias,
+                  int64_t columns, int64_t start, int64_t n);
+    /* How a piece is best sized: its rows in tiles of up to tile_rows, its columns a multiple of
+     * tile_columns. */
+    int64_t tile_rows, tile_columns;
+    double nanoseconds; /* of one multiply-add, roughly */
+    const void *one;   /* the number 1 */
+} MatmulBodies;
+
+#endif
