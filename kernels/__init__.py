@@ -11,6 +11,7 @@ array([0., 2.])
 
 from fastdl.kernels import (
     activation,
+    arithmetic,
     dispatch,
     norm,
     product,

@@ -46,6 +46,7 @@ typedef struct {
      * ops. A product calls it on each row of a finished tile (see `tail`). */
     void (*span)(const Op *op, const Context *context, int64_t start, int64_t count);
     double nanoseconds; /* of an elementwise op: the time for one element, for its cost */
+    int64_t variant;    /* which of them, where several ops share these functions */
 } Kernel;
 
 struct Op {
@@ -79,5 +80,10 @@ enum { SPAN = 4096 };
 
 static inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Rows of this width that make a piece of about SPAN elements. */
+static inline int64_t rows_in_span(int64_t width) {
+    return width > 0 && width < SPAN ? SPAN / width : 1;
+}
 
 #endif

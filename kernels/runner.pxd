@@ -12,6 +12,14 @@ cdef extern from "simd/bodies.h" nogil:
     ctypedef struct ActivationBodies:
         ActivationForward *forward
         ActivationBackward *backward
+        void (*softmax_forward)(void *out, const void *x, int64_t rows, int64_t n) noexcept nogil
+        void (*softmax_backward)(
+            void *grad_x, const void *grad_out, const void *out, int64_t rows, int64_t n
+        ) noexcept nogil
+    ctypedef struct ArithmeticBodies:
+        void (*add)(void *out, const void *a, const void *b, int64_t n) noexcept nogil
+        void (*multiply)(void *out, const void *a, const void *b, int64_t n) noexcept nogil
+        void (*scale)(void *out, const void *x, double factor, int64_t n) noexcept nogil
     ctypedef void (*Cast)(void *out, const void *source, int64_t n) noexcept nogil
     ctypedef struct DataBodies:
         Cast *to_real
@@ -113,6 +121,7 @@ cdef extern from "simd/bodies.h" nogil:
     ctypedef struct Bodies:
         const ActivationBodies *activation
         const NormBodies *norm
+        const ArithmeticBodies *arithmetic
         const DataBodies *data
         const UpdateBodies *update
         const MatmulBodies *matmul
@@ -147,6 +156,7 @@ cdef extern from "op.h" nogil:
 
     ctypedef struct Kernel:
         double nanoseconds
+        int64_t variant
         int phases
         int64_t (*pieces)(const Op *op, const Context *context, int phase) noexcept nogil
         void (*run_piece)(
@@ -165,6 +175,7 @@ cdef extern from "op.h" nogil:
     int64_t op_rows(const Op *op, const Context *context)
     int64_t ceil_divide(int64_t a, int64_t b)
     int64_t smaller(int64_t a, int64_t b)
+    int64_t rows_in_span(int64_t width)
 
 
 cdef extern from "threads.h" nogil:

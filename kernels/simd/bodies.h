@@ -10,6 +10,7 @@
 
 #include "activation.h"
 #include "norm.h"
+#include "arithmetic.h"
 #include "data.h"
 #include "update.h"
 #include "matmul.h"
@@ -17,6 +18,7 @@
 typedef struct {
     const ActivationBodies *activation;
     const NormBodies *norm;
+    const ArithmeticBodies *arithmetic;
     const DataBodies *data;
     const UpdateBodies *update;
     const MatmulBodies *matmul;
