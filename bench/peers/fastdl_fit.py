@@ -1,0 +1,83 @@
+"""fastdl: ``Model.fit`` on NumPy arrays, as its users call it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import fastdl
+from fastdl import layers, optimizers
+
+from .peer import Peer
+from .rows import BATCHNORM_EPSILON, BATCHNORM_MOMENTUM
+
+__all__ = ["FastdlFit"]
+
+
+class FastdlFit(Peer):
+    distributions = ("numpy",)
+
+    @staticmethod
+    def limit_threads(threads):
+        fastdl.set_num_threads(threads)
+
+    def build(self, weights, x, y):
+        row = self.row
+        parts = [layers.Input((row.widths[0],))]
+        for width in row.widths[1:-1]:
+            if row.batchnorm:
+                parts.append(layers.Dense(width, use_bias=False))
+                parts.append(
+                    layers.BatchNormalization(
+                        momentum=BATCHNORM_MOMENTUM, epsilon=BATCHNORM_EPSILON
+                    )
+                )
+                parts.append(layers.Activation("relu"))
+            else:
+                parts.append(layers.Dense(width, activation="relu"))
+            if row.dropout:
+                parts.append(layers.Dropout(row.dropout))
+        parts.append(layers.Dense(row.widths[-1]))
+        if row.loss == "ce":
+            parts.append(layers.Activation("softmax"))  # fused with the cross-entropy
+        if row.optimizer == "adam":
+            optimizer = optimizers.Adam(row.learning_rate)
+        else:
+            optimizer = optimizers.SGD(row.learning_rate)
+        mse = row.loss == "mse"
+        self.model = fastdl.Sequential(parts)
+        self.model.compile(
+            optimizer=optimizer,
+            loss="mean_squared_error" if mse else "sparse_categorical_crossentropy",
+        )
+        self.model.set_weights(_with_statistics(row, weights))
+        self.x, self.y = x, y
+
+    def epochs(self, count, batches):
+        rows = batches * self.row.batch
+        history = self.model.fit(
+            self.x[:rows],
+            self.y[:rows],
+            batch_size=self.row.batch,
+            epochs=count,
+            shuffle=False,
+            verbose=0,
+        )
+        return float(np.mean(history.history["loss"]))
+
+    def weights(self):
+        arrays = self.model.get_weights()
+        if not self.row.batchnorm:
+            return arrays
+        # kernel, gamma, beta, running mean, running variance: the first three are trained
+        return [a for k, a in enumerate(arrays[:-2]) if k % 5 < 3] + arrays[-2:]
+
+
+def _with_statistics(row, weights):
+    """The arrays of ``set_weights``: each hidden BatchNorm also has a running mean and variance."""
+    if not row.batchnorm:
+        return weights
+    arrays: list[np.ndarray] = []
+    for k, width in enumerate(row.widths[1:-1]):
+        statistics = [np.zeros(width, np.float32), np.ones(width, np.float32)]
+        arrays += [*weights[3 * k : 3 * k + 3], *statistics]
+    return arrays + weights[-2:]

@@ -1,0 +1,100 @@
+"""JAX: one jitted call a step, with the state donated and the batches on the device beforehand."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .peer import Peer
+from .rows import BATCHNORM_EPSILON, BATCHNORM_MOMENTUM
+
+__all__ = ["JaxJit", "new_state", "train_step"]
+
+
+def _loss(row, weights, running, key, x, y):
+    """The loss of a batch, and the running statistics that it leaves."""
+    w, a, updated = iter(weights), x, []
+    for k in range(len(row.widths) - 2):
+        a = a @ next(w)
+        if row.batchnorm:
+            mean, variance = a.mean(0), a.var(0)
+            a = next(w) * (a - mean) * jax.lax.rsqrt(variance + BATCHNORM_EPSILON)
+            updated += [
+                BATCHNORM_MOMENTUM * old + (1 - BATCHNORM_MOMENTUM) * new
+                for old, new in zip(running[2 * k :], (mean, variance), strict=False)
+            ]
+        a = jax.nn.relu(a + next(w))
+        if row.dropout:
+            keep = jax.random.bernoulli(jax.random.fold_in(key, k), 1 - row.dropout, a.shape)
+            a = jnp.where(keep, a / (1 - row.dropout), 0)
+    z = a @ next(w) + next(w)
+    if row.loss == "mse":
+        return jnp.mean((z - y) ** 2), updated
+    log_p = jax.nn.log_softmax(z)
+    return -jnp.take_along_axis(log_p, y[:, None], 1).mean(), updated
+
+
+def train_step(row, state, x, y):
+    """One step: (weights, m, v, step, running statistics, key, summed loss) -> the next."""
+    weights, m, v, t, running, key, total = state
+    key_now = jax.random.fold_in(key, t) if row.dropout else key
+    (loss, running), grads = jax.value_and_grad(partial(_loss, row), has_aux=True)(
+        weights, running, key_now, x, y
+    )
+    t = t + 1
+    if row.optimizer == "sgd":
+        weights = [w - row.learning_rate * g for w, g in zip(weights, grads, strict=True)]
+    else:
+        m = [0.9 * a + 0.1 * g for a, g in zip(m, grads, strict=True)]
+        v = [0.999 * a + 0.001 * g * g for a, g in zip(v, grads, strict=True)]
+        # 1 - beta**t without the rounding of 0.999 to float32
+        corrections = [-jnp.expm1(t * math.log(beta)) for beta in (0.9, 0.999)]
+        rate = row.learning_rate * jnp.sqrt(corrections[1]) / corrections[0]
+        weights = [
+            w - rate * a / (jnp.sqrt(b) + 1e-7) for w, a, b in zip(weights, m, v, strict=True)
+        ]
+    return weights, m, v, t, running, key, total + loss
+
+
+def new_state(row, weights):
+    moments = [[jnp.zeros_like(w) for w in weights if row.optimizer == "adam"] for _ in "mv"]
+    running = []
+    for width in row.widths[1:-1] if row.batchnorm else ():
+        running += [jnp.zeros(width), jnp.ones(width)]
+    return (
+        [jnp.array(w) for w in weights],
+        *moments,
+        jnp.zeros((), jnp.float32),
+        running,
+        jax.random.key(0),
+        jnp.zeros(()),
+    )
+
+
+class JaxJit(Peer):
+    distributions = ("jax", "jaxlib")
+
+    def build(self, weights, x, y):
+        row = self.row
+        self.state = new_state(row, weights)
+        self.train_step = jax.jit(partial(train_step, row), donate_argnums=0)
+        starts = range(0, len(x), row.batch)
+        y = y.astype(np.int32) if row.loss == "ce" else y
+        self.data = [
+            (jnp.array(x[i : i + row.batch]), jnp.array(y[i : i + row.batch])) for i in starts
+        ]
+
+    def epochs(self, count, batches):
+        before = float(self.state[-1])
+        for _ in range(count):
+            for x, y in self.data[:batches]:
+                self.state = self.train_step(self.state, x, y)
+            after = float(self.state[-1])
+        return (after - before) / (count * batches)
+
+    def weights(self):
+        return [np.asarray(w) for w in self.state[0]]

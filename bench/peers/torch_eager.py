@@ -1,0 +1,75 @@
+"""PyTorch, eager: fused optimizers, batches cut beforehand, denormals flushed."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .peer import Peer, Unsupported
+from .rows import BATCHNORM_EPSILON, BATCHNORM_MOMENTUM
+
+__all__ = ["TorchEager"]
+
+
+class TorchEager(Peer):
+    """The plain loop: zero_grad, forward, backward, step."""
+
+    adam = "torch"
+    distributions = ("torch",)
+
+    @staticmethod
+    def limit_threads(threads):
+        torch.set_flush_denormal(True)  # before the workers start: they take over our mode
+        torch.set_num_threads(threads)
+
+    def build(self, weights, x, y):
+        row = self.row
+        if row.batchnorm and row.batch == 1:
+            raise Unsupported("PyTorch refuses BatchNorm training on one row")
+        given = iter(torch.from_numpy(w.copy()) for w in weights)
+        layers: list[nn.Module] = []
+        last = len(row.widths) - 2
+        for k, (i, o) in enumerate(zip(row.widths, row.widths[1:], strict=False)):
+            normalized = row.batchnorm and k < last
+            layers.append(nn.Linear(i, o, bias=not normalized))
+            layers[-1].weight.data = next(given).T.contiguous()
+            if normalized:
+                layers.append(nn.BatchNorm1d(o, BATCHNORM_EPSILON, 1 - BATCHNORM_MOMENTUM))
+                layers[-1].weight.data = next(given)
+            layers[-1].bias.data = next(given)
+            if k < last:
+                layers.append(nn.ReLU())
+                if row.dropout:
+                    layers.append(nn.Dropout(row.dropout))
+        self.network = nn.Sequential(*layers).train()
+        self.criterion = nn.MSELoss() if row.loss == "mse" else nn.CrossEntropyLoss()
+        kind = torch.optim.Adam if row.optimizer == "adam" else torch.optim.SGD
+        self.optimizer = kind(self.network.parameters(), lr=row.learning_rate, fused=True)
+        self.data = list(
+            zip(
+                torch.from_numpy(x).split(row.batch),
+                torch.from_numpy(y).split(row.batch),
+                strict=True,
+            )
+        )
+        self.forward = self.network_and_loss
+
+    def network_and_loss(self, x, y):
+        return self.criterion(self.network(x), y)
+
+    def epochs(self, count, batches):
+        total = 0.0
+        for _ in range(count):
+            losses = []
+            for x, y in self.data[:batches]:
+                self.optimizer.zero_grad()
+                loss = self.forward(x, y)
+                loss.backward()
+                self.optimizer.step()
+                losses.append(loss.detach())
+            total += torch.stack(losses).mean().item()
+        return total / count
+
+    def weights(self):
+        arrays = [p.detach().numpy() for p in self.network.parameters()]
+        return [a.T if a.ndim == 2 else a for a in arrays]
