@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -41,7 +40,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     path = os.fspath(path)
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
-    temporary = os.path.join(folder, f".fastdl-{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, f".fastdl-{os.urandom(8).hex()}.tmp")
     folder_fd = -1
     try:
         mode = _mode(target)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -27,6 +26,8 @@ def snake_case(name: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the name most like ``name``, or an empty string."""
+    import difflib  # here, because only a mistake needs it and importing fastdl must be quick
+
     match = difflib.get_close_matches(name.lower(), list(known), n=1)
     return f" (did you mean {match[0]!r}?)" if match else ""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -219,6 +218,8 @@ class Progress:
 
     def _draw(self, text: str) -> None:
         """Put ``text`` over the terminal's current line, cut to its width."""
+        import shutil  # here, because it brings compressors along and only a terminal needs it
+
         width = shutil.get_terminal_size().columns - 1
         self.stream.write("\r\x1b[K" + text[:width])
         self.stream.flush()
