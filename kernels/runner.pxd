@@ -118,6 +118,10 @@ cdef extern from "simd/bodies.h" nogil:
         int64_t tile_rows, tile_columns
         double nanoseconds
         const void *one
+    ctypedef struct CalibrateBodies:
+        int64_t (*fma_peak)(void *sink, int64_t iterations) noexcept nogil
+        void (*triad)(void *a, const void *b, const void *c, int64_t n) noexcept nogil
+        void (*update)(void *param, void *m, void *v, const void *grad, int64_t n) noexcept nogil
     ctypedef struct Bodies:
         const ActivationBodies *activation
         const NormBodies *norm
@@ -125,6 +129,7 @@ cdef extern from "simd/bodies.h" nogil:
         const DataBodies *data
         const UpdateBodies *update
         const MatmulBodies *matmul
+        const CalibrateBodies *calibrate
 
 
 cdef extern from "op.h" nogil:

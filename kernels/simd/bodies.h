@@ -14,6 +14,7 @@
 #include "data.h"
 #include "update.h"
 #include "matmul.h"
+#include "calibrate.h"
 
 typedef struct {
     const ActivationBodies *activation;
@@ -22,6 +23,7 @@ typedef struct {
     const DataBodies *data;
     const UpdateBodies *update;
     const MatmulBodies *matmul;
+    const CalibrateBodies *calibrate;
 } Bodies;
 
 #endif
