@@ -13,6 +13,7 @@ from fastdl.kernels import (
     activation,
     arithmetic,
     dispatch,
+    loss,
     norm,
     product,
     runner,

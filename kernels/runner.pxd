@@ -24,6 +24,25 @@ cdef extern from "simd/bodies.h" nogil:
     ctypedef struct DataBodies:
         Cast *to_real
         Cast *to_label
+    ctypedef struct LossOptions:
+        double factor, delta, smoothing
+    ctypedef struct LossInputs:
+        const void *pred
+        const void *target
+        const int64_t *labels
+        const void *sample_weight
+        int64_t rows, C
+    ctypedef void (*LossBody)(
+        void *loss, void *grad_pred, const LossInputs *inputs, const LossOptions *options
+    ) noexcept nogil
+    ctypedef struct LossBodies:
+        LossBody *elementwise
+        LossBody categorical
+        LossBody categorical_of_logits
+        void (*categorical_accuracy)(void *out, const LossInputs *inputs) noexcept nogil
+        void (*binary_accuracy)(
+            void *out, const LossInputs *inputs, double threshold) noexcept nogil
+        double (*weighted_sum)(const void *values, const void *weights, int64_t n) noexcept nogil
     ctypedef struct GradientOptions:
         const void *scale
         double clipvalue, l1, l2, decay
@@ -127,6 +146,7 @@ cdef extern from "simd/bodies.h" nogil:
         const NormBodies *norm
         const ArithmeticBodies *arithmetic
         const DataBodies *data
+        const LossBodies *loss
         const UpdateBodies *update
         const MatmulBodies *matmul
         const CalibrateBodies *calibrate

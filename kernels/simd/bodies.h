@@ -12,6 +12,7 @@
 #include "norm.h"
 #include "arithmetic.h"
 #include "data.h"
+#include "loss.h"
 #include "update.h"
 #include "matmul.h"
 #include "calibrate.h"
@@ -21,6 +22,7 @@ typedef struct {
     const NormBodies *norm;
     const ArithmeticBodies *arithmetic;
     const DataBodies *data;
+    const LossBodies *loss;
     const UpdateBodies *update;
     const MatmulBodies *matmul;
     const CalibrateBodies *calibrate;
