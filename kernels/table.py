@@ -23,8 +23,8 @@ gradient *overwrites* its output; where a tensor is used twice, the graph adds t
 that no backward op names has no gradient. An input named in ``passes`` simply takes over the
 output's gradient.
 
-An op marked ``elementwise`` can also run as a *tail*: on a stretch of elements that a product has
-just finished, while they are in the cache. One marked ``inplace`` may write ``out`` over ``x``.
+An op marked ``elementwise`` can also run as a *tail*: on a stretch of elements that a product (an op
+marked ``runs_tails``) has just finished, while they are in the cache. One marked ``inplace`` may write ``out`` over ``x``.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ class Op:
     passes: tuple[str, ...] = ()
     elementwise: bool = False
     inplace: bool = False
+    runs_tails: bool = False
     #: an option naming an activation that is applied to the output as a tail
     tail: Option | None = None
     letters: tuple[str, ...] = field(init=False)
@@ -205,6 +206,7 @@ _op(
     _out("out", "M N"),
     _in("a", "M K"),
     _in("b", "K N"),
+    runs_tails=True,
 )
 _op(
     "matmul_tn",
@@ -212,6 +214,7 @@ _op(
     _out("out", "M N"),
     _in("a", "K M"),
     _in("b", "K N"),
+    runs_tails=True,
 )
 _op(
     "matmul_nt",
@@ -219,6 +222,7 @@ _op(
     _out("out", "M N"),
     _in("a", "M K"),
     _in("b", "N K"),
+    runs_tails=True,
 )
 _op(
     "dense_forward",
@@ -229,6 +233,7 @@ _op(
     _in("bias", "O", optional=True),
     backward=("dense_backward_input", "dense_backward_weight", "dense_backward_bias"),
     tail=_choice("activation", ACTIVATIONS, "linear", doc="applied to each finished tile"),
+    runs_tails=True,
 )
 _op(
     "dense_backward_input",
@@ -236,6 +241,7 @@ _op(
     _out("grad_x", "B I"),
     _in("grad_out", "B O"),
     _in("weight", "I O"),
+    runs_tails=True,
 )
 _op(
     "dense_backward_weight",
@@ -243,6 +249,7 @@ _op(
     _out("grad_weight", "I O"),
     _in("x", "B I"),
     _in("grad_out", "B O"),
+    runs_tails=True,
 )
 _op(
     "dense_backward_bias",

@@ -1,0 +1,49 @@
+"""The layers, with Keras's names and defaults."""
+
+from fastdl.layers.activation import (
+    ELU,
+    Activation,
+    LeakyReLU,
+    ReLU,
+    SELU,
+    GELU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from fastdl.layers.base import Layer
+from fastdl.layers.dense import Dense
+from fastdl.layers.dropout import Dropout, GaussianNoise
+from fastdl.layers.input import Input, InputLayer
+from fastdl.layers.merge import Add, Concatenate, Multiply
+from fastdl.layers.norm import BatchNormalization, LayerNormalization
+from fastdl.layers.shape import Flatten, Reshape
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
+    "Activation",
+    "Add",
+    "BatchNormalization",
+    "Concatenate",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GaussianNoise",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "LayerNormalization",
+    "LeakyReLU",
+    "Multiply",
+    "ReLU",
+    "Reshape",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+]

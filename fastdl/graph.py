@@ -1,0 +1,250 @@
+"""The graph: what is done to a traced list of nodes before it becomes a Program.
+
+1. `differentiate` walks the list backwards and adds the backward ops of the table.
+2. `fuse` makes elementwise nodes tails of the product that feeds them: they then run on each tile
+   while it is in the cache, with the same bits as on their own.
+3. `prune` drops what nothing needs.
+
+Each is a function from nodes to nodes; `layout.py` then gives every tensor its memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fastdl.kernels.table import OPS, Op
+from fastdl.tensor import Node, Tensor, Trace, Variable, apply, reshape
+
+__all__ = ["Step", "differentiate", "fuse", "prune", "root"]
+
+
+def root(tensor: Tensor) -> Tensor:
+    """The tensor whose memory this one is: itself, or what was reshaped."""
+    while tensor.node is not None and tensor.node.op is None:
+        tensor = tensor.node.inputs["x"]
+    return tensor
+
+
+# --- gradients ----------------------------------------------------------------------------------
+
+
+def differentiate(
+    nodes: list[Node], seeds: dict[Tensor, Tensor], wanted: Iterable[Tensor]
+) -> tuple[list[Node], dict[Tensor, Tensor]]:
+    """Adds the ops that compute gradients.
+
+    Parameters
+    ----------
+    nodes : list of Node
+        The forward pass in order.
+    seeds : dict
+        The gradient of the loss by each tensor that a loss reads.
+    wanted : tensors
+        What gradients are asked for; ops that lead to none of them get no backward op.
+
+    Returns
+    -------
+    nodes : list of Node
+        The backward ops in order.
+    gradients : dict
+        The gradient of each wanted tensor that the loss depends on.
+    """
+    needed = set(wanted)
+    for node in nodes:
+        if any(node.inputs[name] in needed for name in _differentiable(node)):
+            needed.update(node.outputs.values())
+    parts: dict[Tensor, list[Tensor]] = {}
+    for tensor, seed in seeds.items():
+        if tensor in needed:
+            parts.setdefault(tensor, []).append(seed)
+
+    def gradient(tensor: Tensor) -> Tensor | None:
+        """The sum of the contributions so far."""
+        found = parts.get(tensor)
+        if not found:
+            return None
+        while len(found) > 1:
+            found[:2] = [apply("add", a=found[0], b=found[1])]
+        return found[0]
+
+    def contribute(tensor: Tensor, value: Tensor) -> None:
+        if tensor in needed:
+            parts.setdefault(tensor, []).append(value)
+
+    with Trace(training=True) as trace:
+        for node in reversed(nodes):
+            out_grads = {
+                f"grad_{name}": g for name, t in node.outputs.items() if (g := gradient(t))
+            }
+            if out_grads:
+                for name, value in _backward(node, out_grads, needed):
+                    contribute(node.inputs[name], value)
+        gradients = {t: g for t in wanted if (g := gradient(t)) is not None}
+    return trace.nodes, gradients
+
+
+def _differentiable(node: Node) -> list[str]:
+    """The names of the inputs that a gradient can flow to."""
+    if node.op is None:
+        return ["x"]
+    names = set(node.op.passes)
+    for backward in node.op.backward:
+        names.update(a.name.removeprefix("grad_") for a in OPS[backward].outputs)
+    return [name for name in node.inputs if name in names]
+
+
+def _backward(
+    node: Node, out_grads: dict[str, Tensor], needed: set[Tensor]
+) -> Iterable[tuple[str, Tensor]]:
+    """Applies the backward ops of one node; gives (input name, gradient)."""
+    if node.op is None:
+        x = node.inputs["x"]
+        yield "x", reshape(out_grads["grad_out"], x.shape)
+        return
+    for name in node.op.passes:
+        if node.inputs[name] in needed:
+            yield name, out_grads["grad_out"]
+    for backward in node.op.backward:
+        op = OPS[backward]
+        targets = [
+            (a.name, name)
+            for a in op.outputs
+            if (name := a.name.removeprefix("grad_")) in node.inputs
+        ]
+        if not any(node.inputs[name] in needed for _, name in targets):
+            continue
+        arguments = {
+            a.name: out_grads.get(a.name) or node.argument(a.name)
+            for a in op.inputs
+        }
+        options = {o.name: node.options[o.name] for o in op.options if o.name in node.options}
+        outputs = _apply_backward(op, node, arguments, options)
+        for key, name in targets:
+            yield name, outputs[key]
+
+
+def _apply_backward(
+    op: Op, forward: Node, arguments: dict[str, Tensor | None], options: dict[str, object]
+) -> dict[str, Tensor]:
+    apply(op.name, **arguments, **options)
+    node = _last_node()
+    for name, tensor in node.outputs.items():
+        source = forward.inputs.get(name.removeprefix("grad_"))
+        if source is not None:
+            tensor.shape = source.shape  # also where a letter is not known from the inputs
+    return node.outputs
+
+
+def _last_node() -> Node:
+    from fastdl.tensor import current_trace
+
+    trace = current_trace()
+    assert trace is not None
+    return trace.nodes[-1]
+
+
+# --- dead code ----------------------------------------------------------------------------------
+
+
+def prune(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
+    """The nodes that compute a kept tensor or update something in place, and what they read."""
+    alive = {root(t) for t in keep}
+    kept = []
+    for node in reversed(nodes):
+        updates = node.op is not None and any(a.role == "inout" for a in node.op.arguments)
+        if updates or any(t in alive or root(t) in alive for t in node.outputs.values()):
+            kept.append(node)
+            alive.update(root(t) for t in node.inputs.values())
+            alive.update(node.inputs.values())
+    return kept[::-1]
+
+
+# --- fusion -------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Step:
+    """An op of the program: a node, and the elementwise nodes that run on its finished tiles."""
+
+    node: Node
+    tails: list[Node] = field(default_factory=list)
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [self.node, *self.tails]
+
+
+def fuse(nodes: list[Node], enabled: bool = True) -> list[Step]:
+    """Lists the ops that are to run, elementwise ones behind the product that feeds them if enabled.
+
+    A node may become a tail where
+
+    - it is elementwise, and one of its inputs is what the product (or its last tail) has just
+      written, element for element;
+    - its other inputs are ready when the product runs;
+    - nothing between the product and the node's own place reads or writes what it updates: so an
+      optimizer's update waits for all that still need the old weight, and one that needs a norm of
+      the whole gradient is never moved, as the norm is not ready.
+    """
+    nodes = [n for n in nodes if n.op is not None]
+    place = {n: i for i, n in enumerate(nodes)}
+    readers: dict[Tensor, list[Node]] = {}
+    for node in nodes:
+        for tensor in node.inputs.values():
+            readers.setdefault(root(tensor), []).append(node)
+    moved: set[Node] = set()
+    steps = []
+    for i, node in enumerate(nodes):
+        if node in moved:
+            continue
+        step = Step(node)
+        steps.append(step)
+        if not enabled or not node.op or not node.op.runs_tails:
+            continue
+        end = next(iter(node.outputs.values()))
+        while (tail := _next_tail(end, i, nodes, place, readers, moved)) is not None:
+            moved.add(tail)
+            step.tails.append(tail)
+            place[tail] = i
+            if not tail.outputs:
+                break
+            end = next(iter(tail.outputs.values()))
+    return steps
+
+
+def _next_tail(
+    end: Tensor,
+    at: int,
+    nodes: list[Node],
+    place: dict[Node, int],
+    readers: dict[Tensor, list[Node]],
+    moved: set[Node],
+) -> Node | None:
+    for node in readers.get(end, ()):
+        assert node.op is not None
+        if node in moved or not node.op.elementwise:
+            continue
+        others = [t for t in node.inputs.values() if root(t) is not end]
+        if any(t.node is not None and place[t.node] > at for t in map(root, others)):
+            continue
+        updated = {
+            root(node.inputs[a.name])
+            for a in node.op.arguments
+            if a.role == "inout" and a.name in node.inputs
+        }
+        between = [n for n in nodes[at : nodes.index(node)] if n is not node and place[n] >= at]
+        if any(root(t) in updated for n in between for t in n.inputs.values()):
+            continue
+        return node
+    return None
+
+
+def variables_of(nodes: Iterable[Node]) -> list[Variable]:
+    """The variables that the nodes read, in order of first use."""
+    seen: dict[Variable, None] = {}
+    for node in nodes:
+        for tensor in node.inputs.values():
+            if isinstance(tensor, Variable):
+                seen.setdefault(tensor)
+    return list(seen)

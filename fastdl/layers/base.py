@@ -1,0 +1,253 @@
+"""The base of all layers: weights, building on first use, and the record of calls."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastdl import initializers, regularizers, runtime
+from fastdl._names import snake_case
+from fastdl.tensor import Shape, Tensor, Variable, current_trace
+
+__all__ = ["Layer", "LayerCall"]
+
+_names: Counter[str] = Counter()
+
+
+def unique_name(base: str) -> str:
+    """``base``, with a number from its second use on: dense, dense_1, dense_2 ..."""
+    count = _names[base]
+    _names[base] += 1
+    return f"{base}_{count}" if count else base
+
+
+@dataclass(eq=False)
+class LayerCall:
+    """One call of a layer on tensors, kept on its outputs so that a Model can repeat it."""
+
+    layer: Layer
+    inputs: Any
+    outputs: list[Tensor]
+
+
+class Layer:
+    """A part of a network: parameters, and a ``call`` written in ops.
+
+    A subclass makes its weights in ``build(input_shape)`` with `add_weight` and computes in
+    ``call(x)`` with the functions of `fastdl.ops`; gradients follow from the ops. A ``call`` that
+    takes ``training`` is told whether the network is in training.
+
+    Parameters
+    ----------
+    name : str, optional
+    trainable : bool, default True
+        Whether an optimizer may change the weights; read at the start of every fit.
+    input_shape : tuple, optional
+        The shape of one row of the input, for the first layer of a Sequential.
+
+    Examples
+    --------
+    >>> from fastdl import Layer, ops, Input
+    >>> class Twice(Layer):
+    ...     def call(self, x):
+    ...         return ops.add(x, x)
+    >>> Twice()(Input((3,))).shape
+    (None, 3)
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        input_shape: Sequence[int] | None = None,
+    ) -> None:
+        self.name = name or unique_name(snake_case(type(self).__name__))
+        self.trainable = trainable
+        self.built = False
+        self.given_input_shape = None if input_shape is None else tuple(input_shape)
+        self._weights: list[Variable] = []
+        self._layers: list[Layer] = []
+
+    # --- weights --------------------------------------------------------------------------------
+
+    def add_weight(
+        self,
+        name: str,
+        shape: Sequence[int],
+        initializer: Any = "glorot_uniform",
+        regularizer: Any = None,
+        trainable: bool = True,
+    ) -> Variable:
+        """Makes a weight of this layer, of the float type that `fastdl.set_floatx` chose."""
+        init: Any = initializers.get(initializer)
+        shape = tuple(shape)
+        value = np.asarray(init(shape, dtype=runtime.floatx(), rng=runtime.rng()))
+        variable = Variable(
+            value.reshape(shape), f"{self.name}/{name}", trainable, regularizers.get(regularizer)
+        )
+        self._weights.append(variable)
+        return variable
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        if isinstance(value, Layer) and hasattr(self, "_layers") and value not in self._layers:
+            self._layers.append(value)
+        elif isinstance(value, (list, tuple)) and hasattr(self, "_layers") and key != "_layers":
+            self._layers += [v for v in value if isinstance(v, Layer) and v not in self._layers]
+        object.__setattr__(self, key, value)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers that this one is made of."""
+        return self._layers
+
+    @property
+    def weights(self) -> list[Variable]:
+        """All weights, those of inner layers included; the trainable ones first."""
+        return self.trainable_weights + self.non_trainable_weights
+
+    @property
+    def trainable_weights(self) -> list[Variable]:
+        """The weights that an optimizer may change."""
+        if not self.trainable:
+            return []
+        own = [w for w in self._weights if w.trainable]
+        return _unique(own + [w for layer in self.layers for w in layer.trainable_weights])
+
+    @property
+    def non_trainable_weights(self) -> list[Variable]:
+        """The weights that no optimizer changes: statistics, and all of a frozen layer."""
+        trainable = set(self.trainable_weights)
+        return [w for w in self._all_weights() if w not in trainable]
+
+    def _all_weights(self) -> list[Variable]:
+        return _unique(
+            self._weights + [w for layer in self.layers for w in layer._all_weights()]
+        )
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of the weights, in the order of `weights`."""
+        return [w.numpy() for w in self.weights]
+
+    def set_weights(self, values: Sequence[Any]) -> None:
+        """Sets all weights, in the order of `weights`.
+
+        Raises
+        ------
+        ValueError
+            If the number or a shape differs; no weight has been changed then.
+        """
+        weights = self.weights
+        if len(values) != len(weights):
+            raise ValueError(f"{self.name}: has {len(weights)} weights, got {len(values)} arrays")
+        arrays = [np.asarray(v) for v in values]
+        for weight, array in zip(weights, arrays, strict=True):
+            if weight.shape != array.shape:
+                raise ValueError(f"{weight.name}: has shape {weight.shape}, got {array.shape}")
+        for weight, array in zip(weights, arrays, strict=True):
+            weight.assign(array)
+
+    def count_params(self) -> int:
+        """The number of weights' elements."""
+        return sum(w.value.size for w in self.weights)
+
+    # --- calling --------------------------------------------------------------------------------
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights for inputs of this shape; called once, before the first `call`."""
+
+    def call(self, x: Any) -> Any:
+        """Computes the output from input tensors."""
+        raise TypeError(f"{type(self).__name__} has no call(self, x)")
+
+    def __call__(self, x: Any, *, training: bool | None = None) -> Any:
+        """Applies the layer to tensors: builds it on first use, then calls ``call``."""
+        tensors = flatten(x)
+        for tensor in tensors:
+            if not isinstance(tensor, Tensor):
+                raise TypeError(
+                    f"{self.name}: wants tensors, got {type(tensor).__name__}; call predict() for "
+                    f"arrays"
+                )
+        if not self.built:
+            self.build(_map(x, lambda t: t.shape))
+            self.built = True
+        if self._takes_training():
+            trace = current_trace()
+            if training is None:
+                training = trace.training if trace is not None else False
+            result = self.call(x, training=training)  # type: ignore[call-arg]
+        else:
+            result = self.call(x)
+        outputs = flatten(result)
+        if not all(isinstance(t, Tensor) for t in outputs):
+            raise TypeError(f"{self.name}: call must return tensors, got {type(result).__name__}")
+        call = LayerCall(self, x, outputs)
+        for tensor in outputs:
+            if tensor not in tensors:
+                tensor.layer_call = call
+        return result
+
+    def _takes_training(self) -> bool:
+        cached = self.__dict__.get("_training_argument")
+        if cached is None:
+            cached = "training" in inspect.signature(self.call).parameters
+            self.__dict__["_training_argument"] = cached
+        return cached
+
+    # --- configuration --------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal layer, as JSON can hold them."""
+        config: dict[str, Any] = {"name": self.name, "trainable": self.trainable}
+        if self.given_input_shape is not None:
+            config["input_shape"] = list(self.given_input_shape)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Layer:
+        """Makes a layer from what `get_config` gave."""
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+
+def flatten(structure: Any) -> list[Any]:
+    """The leaves of nested lists, tuples and dictionaries (those in the order of their keys)."""
+    if isinstance(structure, (list, tuple)):
+        return [leaf for part in structure for leaf in flatten(part)]
+    if isinstance(structure, dict):
+        return [leaf for key in structure for leaf in flatten(structure[key])]
+    return [structure]
+
+
+def _map(structure: Any, function: Any) -> Any:
+    if isinstance(structure, (list, tuple)):
+        return [_map(part, function) for part in structure]
+    if isinstance(structure, dict):
+        return {key: _map(part, function) for key, part in structure.items()}
+    return function(structure)
+
+
+def _unique(variables: list[Variable]) -> list[Variable]:
+    return list(dict.fromkeys(variables))
+
+
+def axis_length(layer: Layer, shape: Shape) -> int:
+    """The length of the last axis, or an error that names the layer."""
+    if len(shape) < 2 or shape[-1] is None:
+        raise ValueError(f"{layer.name}: wants inputs of shape (batch, ..., features), got {shape}")
+    return shape[-1]
+
+
+def at_least_one(layer: Layer, name: str, value: Any) -> int:
+    """``value`` as an int, or an error that names the layer and the argument."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{layer.name}: {name} must be a whole number of at least 1, got {value!r}")
+    return int(value)

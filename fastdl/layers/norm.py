@@ -1,0 +1,170 @@
+"""Normalisation over the batch and over the features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastdl import initializers, regularizers
+from fastdl.layers.base import Layer, axis_length
+from fastdl.tensor import Shape, Tensor, apply
+
+__all__ = ["BatchNormalization", "LayerNormalization"]
+
+
+class _Normalization(Layer):
+    """What both share: gamma and beta over the last axis, and the convention."""
+
+    _epsilons = {"keras": 1e-3, "torch": 1e-5}
+
+    def __init__(
+        self,
+        epsilon: float | None = None,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        convention: str = "keras",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if convention not in self._epsilons:
+            raise ValueError(f"{self.name}: convention must be 'keras' or 'torch', got {convention!r}")
+        self.convention = convention
+        self.epsilon = self._epsilons[convention] if epsilon is None else float(epsilon)
+        if not self.epsilon >= 0:
+            raise ValueError(f"{self.name}: epsilon must be >= 0, got {epsilon!r}")
+        self.center, self.scale = bool(center), bool(scale)
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.beta_regularizer = regularizers.get(beta_regularizer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+
+    def build(self, input_shape: Shape) -> None:
+        """Makes ``gamma`` and ``beta``."""
+        features = (axis_length(self, input_shape),)
+        self.gamma = self.beta = None
+        if self.scale:
+            self.gamma = self.add_weight(
+                "gamma", features, self.gamma_initializer, self.gamma_regularizer
+            )
+        if self.center:
+            self.beta = self.add_weight(
+                "beta", features, self.beta_initializer, self.beta_regularizer
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Layer.get_config`."""
+        return {
+            **super().get_config(),
+            "epsilon": self.epsilon,
+            "center": self.center,
+            "scale": self.scale,
+            "beta_initializer": initializers.serialize(self.beta_initializer),
+            "gamma_initializer": initializers.serialize(self.gamma_initializer),
+            "beta_regularizer": regularizers.serialize(self.beta_regularizer),
+            "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
+            "convention": self.convention,
+        }
+
+
+class BatchNormalization(_Normalization):
+    """Normalises each feature over the batch (Ioffe & Szegedy 2015).
+
+    In training it uses the batch's mean and biased variance and moves the running ones towards
+    them; afterwards, and where ``trainable`` is False, it uses the running ones.
+
+    Parameters
+    ----------
+    momentum : float, 0 ... 1
+        running = momentum*running + (1 - momentum)*batch; default 0.99, or 0.9 with
+        ``convention="torch"`` (which PyTorch calls 0.1).
+    epsilon : float >= 0
+        Default 1e-3, or 1e-5 with ``convention="torch"``.
+    center, scale : bool, default True
+        Whether there are ``beta`` and ``gamma``.
+    convention : {"keras", "torch"}
+        PyTorch keeps the unbiased variance in the running statistics.
+    """
+
+    def __init__(
+        self,
+        momentum: float | None = None,
+        epsilon: float | None = None,
+        center: bool = True,
+        scale: bool = True,
+        moving_mean_initializer: Any = "zeros",
+        moving_variance_initializer: Any = "ones",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(epsilon, center, scale, **kwargs)
+        default = 0.99 if self.convention == "keras" else 0.9
+        self.momentum = default if momentum is None else float(momentum)
+        if not 0.0 <= self.momentum <= 1.0:
+            raise ValueError(f"{self.name}: momentum must be from 0 to 1, got {momentum!r}")
+        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
+        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
+
+    def build(self, input_shape: Shape) -> None:
+        """Makes the weights and the running statistics."""
+        super().build(input_shape)
+        features = (axis_length(self, input_shape),)
+        self.moving_mean = self.add_weight(
+            "moving_mean", features, self.moving_mean_initializer, trainable=False
+        )
+        self.moving_variance = self.add_weight(
+            "moving_variance", features, self.moving_variance_initializer, trainable=False
+        )
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        """See the class."""
+        weights = {"gamma": self.gamma, "beta": self.beta, "epsilon": self.epsilon}
+        if not training or not self.trainable:
+            return apply(
+                "batchnorm_inference",
+                x=x,
+                mean=self.moving_mean,
+                variance=self.moving_variance,
+                **weights,
+            )
+        mean, variance = apply("batchnorm_statistics", x=x)
+        apply(
+            "batchnorm_update",
+            running_mean=self.moving_mean,
+            running_variance=self.moving_variance,
+            mean=mean,
+            variance=variance,
+            x=x,
+            momentum=self.momentum,
+            unbiased=self.convention == "torch",
+        )
+        return apply("batchnorm_forward", x=x, mean=mean, variance=variance, **weights)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Layer.get_config`."""
+        return {
+            **super().get_config(),
+            "momentum": self.momentum,
+            "moving_mean_initializer": initializers.serialize(self.moving_mean_initializer),
+            "moving_variance_initializer": initializers.serialize(self.moving_variance_initializer),
+        }
+
+
+class LayerNormalization(_Normalization):
+    """Normalises each row over its features (Ba, Kiros & Hinton 2016).
+
+    Parameters
+    ----------
+    epsilon : float >= 0
+        Default 1e-3, or 1e-5 with ``convention="torch"``.
+    center, scale : bool, default True
+        Whether there are ``beta`` and ``gamma``.
+    """
+
+    def call(self, x: Tensor) -> Tensor:
+        """See the class."""
+        out, _, _ = apply(
+            "layernorm_forward", x=x, gamma=self.gamma, beta=self.beta, epsilon=self.epsilon
+        )
+        return out

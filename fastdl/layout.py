@@ -1,0 +1,377 @@
+"""Memory: blocks of variables, buffers by lifetime, and the Program that runs over them.
+
+Variables of a model lie side by side in one `Arena`, and so does each kind of optimizer state, at
+the same offsets: one update op then covers a whole range of weights. All other tensors share one
+block, each for as long as it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastdl.graph import Step, root
+from fastdl.kernels.program import Program
+from fastdl.tensor import Node, Tensor, Variable
+
+__all__ = ["Arena", "Lowered", "consolidate", "lower"]
+
+#: Variables and buffers begin at multiples of a cache line, counted in elements and in bytes.
+_ELEMENTS, _LINE = 16, 64
+
+
+def _aligned(count: int, dtype: Any) -> np.ndarray:
+    """Zeros whose first byte stands at the beginning of a cache line."""
+    bytes_ = count * np.dtype(dtype).itemsize
+    raw = np.zeros(bytes_ + _LINE, np.uint8)
+    start = -raw.ctypes.data % _LINE
+    return raw[start : start + bytes_].view(dtype)
+
+
+def _padded(size: int, unit: int = _ELEMENTS) -> int:
+    return -(-size // unit) * unit
+
+
+# --- variables ----------------------------------------------------------------------------------
+
+
+class Arena:
+    """One block of memory for many variables.
+
+    Attributes
+    ----------
+    flat : array, shape (elements,)
+    """
+
+    def __init__(self, elements: int, dtype: Any) -> None:
+        self.flat = _aligned(elements, dtype)
+
+    def adopt(self, variable: Variable, offset: int) -> None:
+        """Moves a variable's value to this offset."""
+        value = self.flat[offset : offset + variable.value.size].reshape(variable.shape)
+        value[...] = variable.value
+        variable.value, variable.arena, variable.offset = value, self, offset
+
+
+def consolidate(variables: Iterable[Variable]) -> None:
+    """Moves those variables that have no arena yet into a new one, matrices before vectors.
+
+    Updates of matrices are fused into the products that compute their gradients; the vectors' then
+    form one range.
+    """
+    loose = [v for v in variables if v.arena is None]
+    for dtype in {v.value.dtype for v in loose}:
+        group = sorted((v for v in loose if v.value.dtype == dtype), key=lambda v: v.value.ndim < 2)
+        arena = Arena(sum(_padded(v.value.size) for v in group), dtype)
+        offset = 0
+        for variable in group:
+            arena.adopt(variable, offset)
+            offset += _padded(variable.value.size)
+
+
+def parallel(variables: Sequence[Variable], name: str, value: float) -> dict[Variable, Variable]:
+    """One more variable for each, filled with ``value``, in arenas with the same offsets."""
+    arenas: dict[int, Arena] = {}
+    result = {}
+    for variable in variables:
+        arena = arenas.get(id(variable.arena))
+        if arena is None:
+            arena = arenas[id(variable.arena)] = Arena(
+                variable.arena.flat.size, variable.arena.flat.dtype
+            )
+        twin = Variable(np.full_like(variable.value, value), f"{variable.name}/{name}", False)
+        arena.adopt(twin, variable.offset)
+        result[variable] = twin
+    return result
+
+
+# --- buffers ------------------------------------------------------------------------------------
+
+
+class _Buffers:
+    """Gives every tensor of the steps its place in one block."""
+
+    def __init__(
+        self,
+        steps: list[Step],
+        capacity: int,
+        dtype: np.dtype,
+        fixed: dict[Tensor, np.ndarray],
+        feeds: list[Tensor],
+        fetches: list[Tensor],
+    ) -> None:
+        self.capacity = capacity
+        self.dtype = dtype
+        self.fixed = fixed
+        first: dict[Tensor, int] = {root(t): -1 for t in feeds}
+        last: dict[Tensor, int] = dict(first)
+        for i, step in enumerate(steps):
+            for node in step.nodes:
+                for tensor in map(root, (*node.inputs.values(), *node.outputs.values())):
+                    if not isinstance(tensor, Variable) and tensor not in fixed:
+                        first.setdefault(tensor, i)
+                        last[tensor] = i
+        for tensor in map(root, fetches):
+            last[tensor] = len(steps)
+        self.shares = self._inplace(steps, first, last)
+        self.bytes_in_all = sum(self._bytes(t) for t in first)
+        offsets, self.bytes = self._pack(first, last)
+        block = _aligned(self.bytes, np.uint8)
+        self.arrays = {
+            t: block[at : at + self._bytes(t)].view(self._dtype(t)).reshape(self._shape(t))
+            for t, at in offsets.items()
+        }
+
+    def __call__(self, tensor: Tensor) -> np.ndarray:
+        """The array of a tensor, in the tensor's own shape."""
+        base = root(tensor)
+        if isinstance(base, Variable):
+            return base.value.reshape(self._shape(tensor))
+        array = self.fixed.get(base)
+        if array is None:
+            array = self.arrays[base]
+        return array.reshape(self._shape(tensor))
+
+    def _shape(self, tensor: Tensor) -> tuple[int, ...]:
+        return tuple(self.capacity if s is None else s for s in tensor.shape)
+
+    def _dtype(self, tensor: Tensor) -> np.dtype:
+        return {"real": self.dtype, "label": np.dtype(np.int64)}.get(
+            tensor.dtype, np.dtype(np.float64)
+        )
+
+    def _bytes(self, tensor: Tensor) -> int:
+        return int(np.prod(self._shape(tensor), dtype=np.int64)) * self._dtype(tensor).itemsize
+
+    def _inplace(
+        self, steps: list[Step], first: dict[Tensor, int], last: dict[Tensor, int]
+    ) -> dict[Tensor, Tensor]:
+        """Which outputs take over the memory of an input that nobody needs afterwards."""
+        shares: dict[Tensor, Tensor] = {}
+        for i, step in enumerate(steps):
+            read_by_head = {root(t) for t in step.node.inputs.values()} if step.tails else set()
+            for k, node in enumerate(step.nodes):
+                assert node.op is not None
+                if not node.op.inplace or len(node.outputs) != 1:
+                    continue
+                out = next(iter(node.outputs.values()))
+                needed_later = {root(t) for n in step.nodes[k + 1 :] for t in n.inputs.values()}
+                for tensor in map(root, node.inputs.values()):
+                    if (
+                        tensor in first
+                        and last[tensor] == i
+                        and tensor not in read_by_head
+                        and tensor not in needed_later
+                        and tensor not in shares.values()
+                        and out in first
+                        and tensor.dtype == out.dtype
+                        and self._bytes(tensor) == self._bytes(out)
+                    ):
+                        shares[out] = tensor
+                        break
+        return shares
+
+    def _pack(
+        self, first: dict[Tensor, int], last: dict[Tensor, int]
+    ) -> tuple[dict[Tensor, int], int]:
+        """Offsets such that buffers that live at the same time do not overlap, large ones first."""
+        begin, end = dict(first), dict(last)
+        owner = {}
+        for tensor in first:
+            base = tensor
+            while base in self.shares:
+                base = self.shares[base]
+            owner[tensor] = base
+            begin[base] = min(begin[base], first[tensor])
+            end[base] = max(end[base], last[tensor])
+        placed: list[tuple[int, int, Tensor]] = []
+        offsets: dict[Tensor, int] = {}
+        for tensor in sorted(set(owner.values()), key=lambda t: (-self._bytes(t), begin[t])):
+            size = _padded(self._bytes(tensor), _LINE)
+            at = 0
+            for low, high, other in sorted(placed, key=lambda p: p[0]):
+                together = begin[tensor] <= end[other] and begin[other] <= end[tensor]
+                if together and low < at + size and at < high:
+                    at = high
+            offsets[tensor] = at
+            placed.append((at, at + size, tensor))
+        total = max((high for _, high, _ in placed), default=0)
+        return {t: offsets[base] for t, base in owner.items()}, total
+
+
+# --- the program --------------------------------------------------------------------------------
+
+
+class Lowered:
+    """A Program and what is known about it.
+
+    Attributes
+    ----------
+    program : Program
+    arena_bytes, buffer_bytes : int
+        The block that all tensors share, and what they would take each on their own.
+    ops : list of list of str
+        The names of the ops in order, each with its tails.
+    """
+
+    def __init__(self, program: Program, buffers: _Buffers, steps: list[Step]) -> None:
+        self.program = program
+        self.arena_bytes = buffers.bytes
+        self.buffer_bytes = buffers.bytes_in_all
+        self.ops = [[n.name for n in step.nodes] for step in steps]
+
+
+def lower(
+    steps: list[Step],
+    *,
+    capacity: int,
+    dtype: np.dtype,
+    feeds: list[Tensor],
+    fetches: list[Tensor],
+    totals: list[Tensor],
+) -> Lowered:
+    """Lays out the memory of the steps and makes their Program.
+
+    Parameters
+    ----------
+    steps : list of Step
+    capacity : int
+        The most rows of a batch.
+    dtype : numpy.dtype
+        The float type.
+    feeds, fetches : list of Tensor
+        The tensors that are gathered from the user's data and handed out to him.
+    totals : list of Tensor, shape (2,)
+        Where the accumulate ops add up; rows of the program's totals.
+    """
+    sums = np.zeros((len(totals), 2))
+    fixed = {total: sums[i] for i, total in enumerate(totals)}
+    fixed.update(_gradient_ranges(steps, dtype))
+    buffers = _Buffers(steps, capacity, dtype, fixed, feeds, fetches)
+    entries = []
+    at = 0
+    while at < len(steps):
+        count, entry = _merged_update(steps[at:], buffers)
+        if entry is not None:
+            entries.append(entry)
+        else:
+            entries += [_entry(n, buffers, k > 0) for k, n in enumerate(steps[at].nodes)]
+        at += count
+    program = Program(
+        capacity, entries, [buffers(t) for t in feeds], [buffers(t) for t in fetches], sums
+    )
+    return Lowered(program, buffers, steps)
+
+
+Entry = tuple[str, list[Any], dict[str, Any], int, bool]
+
+
+def _entry(node: Node, array_of: Callable[[Tensor], np.ndarray], is_tail: bool) -> Entry:
+    """What Program wants to know of one op."""
+    op = node.op
+    assert op is not None
+    arrays: list[Any] = []
+    per_item = 0
+    for argument in op.arguments:
+        tensor = node.argument(argument.name)
+        if tensor is None:
+            arrays.append(False if argument.role == "out" else None)
+            continue
+        array = array_of(tensor)
+        arrays.append(array.reshape(-1) if argument.axes == ("N",) else array)
+        if argument.axes[0] == "B" and tensor.shape and tensor.shape[0] is None:
+            lead = tensor.shape[: len(tensor.shape) - len(argument.axes) + 1]
+            per_item = int(np.prod(lead[1:], dtype=np.int64))
+    return op.name, arrays, node.options, per_item, is_tail
+
+
+# --- ranges of updates --------------------------------------------------------------------------
+
+
+def _is_update(step: Step) -> bool:
+    return step.node.name.endswith("_update") and "param" in step.node.inputs
+
+
+def _gradient_ranges(steps: list[Step], dtype: np.dtype) -> dict[Tensor, np.ndarray]:
+    """Places for the gradients of updates that are not fused, parallel to their variables."""
+    groups: dict[int, list[Step]] = {}
+    for step in filter(_is_update, steps):
+        variable = step.node.inputs["param"]
+        assert isinstance(variable, Variable)
+        groups.setdefault(id(variable.arena), []).append(step)
+    fixed = {}
+    for group in groups.values():
+        variables = [step.node.inputs["param"] for step in group]
+        low = min(v.offset for v in variables)  # type: ignore[attr-defined]
+        high = max(v.offset + _padded(v.value.size) for v in variables)  # type: ignore[attr-defined]
+        flat = _aligned(high - low, dtype)
+        for step, variable in zip(group, variables, strict=True):
+            at = variable.offset - low  # type: ignore[attr-defined]
+            fixed[root(step.node.inputs["grad"])] = flat[at : at + variable.value.size]  # type: ignore[attr-defined]
+    return fixed
+
+
+def _merged_update(
+    steps: list[Step], array_of: Callable[[Tensor], np.ndarray]
+) -> tuple[int, Entry | None]:
+    """One update op for all that follow each other in memory: (how many steps, the op)."""
+    if not _is_update(steps[0]):
+        return 1, None
+    first = steps[0].node
+    count, end = 1, _end(first)
+    while count < len(steps) and _is_update(steps[count]):
+        node = steps[count].node
+        if not _continues(first, node, end):
+            break
+        end = _end(node)
+        count += 1
+    if count == 1:
+        return 1, None
+    start = first.inputs["param"].offset  # type: ignore[attr-defined]
+    last = steps[count - 1].node.inputs["param"]
+    length = last.offset + last.value.size - start  # type: ignore[attr-defined]
+    arrays: list[Any] = []
+    assert first.op is not None
+    for argument in first.op.arguments:
+        tensor = first.inputs.get(argument.name)
+        if tensor is None:
+            arrays.append(None)
+        elif isinstance(tensor, Variable):
+            arrays.append(tensor.arena.flat[start : start + length])
+        elif argument.name == "grad":
+            arrays.append(_extended(array_of(tensor), length))
+        else:
+            arrays.append(array_of(tensor))
+    return count, (first.op.name, arrays, first.options, 0, False)
+
+
+def _end(node: Node) -> int:
+    variable = node.inputs["param"]
+    return variable.offset + _padded(variable.value.size)  # type: ignore[attr-defined]
+
+
+def _continues(first: Node, node: Node, end: int) -> bool:
+    """Whether ``node`` updates what lies right behind ``end``, in the same way as ``first``."""
+    if node.op is not first.op or node.options != first.options:
+        return False
+    if node.inputs["param"].offset != end:  # type: ignore[attr-defined]
+        return False
+    for name, tensor in first.inputs.items():
+        other = node.inputs.get(name)
+        if isinstance(tensor, Variable):
+            if not isinstance(other, Variable) or other.arena is not tensor.arena:
+                return False
+        elif name != "grad" and other is not tensor:
+            return False
+    return len(node.inputs) == len(first.inputs)
+
+
+def _extended(array: np.ndarray, length: int) -> np.ndarray:
+    """The array's memory and what lies behind it in its range of gradients."""
+    block = array
+    while isinstance(block.base, np.ndarray):
+        block = block.base
+    start = array.ctypes.data - block.ctypes.data
+    return block[start : start + length * array.itemsize].view(array.dtype)

@@ -1,0 +1,412 @@
+"""Optimizers: which update op, with which options, over which state.
+
+The arithmetic is in the kernels (the ``*_update`` ops); an optimizer names the op, its options and
+its slots, the arrays that it keeps for each weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastdl._names import lookup, split_config
+from fastdl.layout import parallel
+from fastdl.tensor import Tensor, Variable, apply
+
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "serialize"]
+
+_CONVENTIONS = ("keras", "torch")
+
+
+class Optimizer:
+    """The base of all optimizers.
+
+    Parameters
+    ----------
+    learning_rate : float >= 0
+        May be changed at any time.
+    weight_decay : float >= 0, optional
+        Shrinks the weights: w -= learning_rate*weight_decay*w. With ``convention="torch"`` it is
+        added to the gradient instead, but for AdamW.
+    clipnorm, clipvalue, global_clipnorm : float > 0, optional
+        Bounds on each gradient's norm, on each element, on the norm of all gradients together; at
+        most one of the norms.
+    convention : {"keras", "torch"}
+        Whose formula and defaults.
+
+    Attributes
+    ----------
+    iterations : int
+        Updates made so far.
+    """
+
+    op: ClassVar[str]
+    defaults: ClassVar[dict[str, tuple[float, float]]] = {}
+    decoupled_decay: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        learning_rate: float | None = None,
+        *,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        convention: str = "keras",
+        name: str | None = None,
+        **options: Any,
+    ) -> None:
+        if convention not in _CONVENTIONS:
+            raise ValueError(
+                f"{type(self).__name__}: convention must be 'keras' or 'torch', got {convention!r}"
+            )
+        self.name = name or type(self).__name__.lower()
+        self.convention = convention
+        self.learning_rate = self._default("learning_rate", learning_rate)
+        self.weight_decay = self._default("weight_decay", weight_decay)
+        if clipnorm is not None and global_clipnorm is not None:
+            raise ValueError(f"{self.name}: give clipnorm or global_clipnorm, not both")
+        self.clipnorm = self._bound("clipnorm", clipnorm)
+        self.clipvalue = self._bound("clipvalue", clipvalue)
+        self.global_clipnorm = self._bound("global_clipnorm", global_clipnorm)
+        self.options: dict[str, Any] = {
+            k: self._default(k, v) if not isinstance(v, bool) else v for k, v in options.items()
+        }
+        self.iterations = 0
+        self.slots: dict[str, dict[Variable, Variable]] = {}
+        self._pending: dict[str, np.ndarray] = {}
+
+    def _default(self, key: str, value: float | None) -> float:
+        if value is None:
+            pair = self.defaults.get(key, (0.0, 0.0))
+            return pair[self.convention == "torch"]
+        number = float(value)
+        if not number >= 0.0 or number == float("inf"):
+            raise ValueError(f"{type(self).__name__}: {key} must be finite and >= 0, got {value!r}")
+        return number
+
+    def _bound(self, key: str, value: float | None) -> float | None:
+        if value is not None and not float(value) > 0.0:
+            raise ValueError(f"{self.name}: {key} must be > 0, got {value!r}")
+        return None if value is None else float(value)
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        if key == "learning_rate":
+            value = self._default(key, value)
+        object.__setattr__(self, key, value)
+
+    # --- state ----------------------------------------------------------------------------------
+
+    def slot_values(self) -> dict[str, float]:
+        """The slots that this optimizer needs, and what they start from."""
+        return {}
+
+    def build(self, variables: Sequence[Variable]) -> None:
+        """Makes the state of those variables that have none yet."""
+        for slot, value in self.slot_values().items():
+            known = self.slots.setdefault(slot, {})
+            new = [v for v in variables if v not in known]
+            known.update(parallel(new, slot, value))
+        self._fill_pending()
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All slots by the names of their variables, and what has been restored but not used."""
+        built = {t.name: t.value for slot in self.slots.values() for t in slot.values()}
+        return {**self._pending, **built}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Takes over what `state` gave; variables that are not built yet find theirs later."""
+        self._pending = {k: np.array(v) for k, v in state.items()}
+        self._fill_pending()
+
+    def _fill_pending(self) -> None:
+        for slot in self.slots.values():
+            for twin in slot.values():
+                value = self._pending.pop(twin.name, None)
+                if value is not None:
+                    twin.assign(value)
+
+    # --- the graph ------------------------------------------------------------------------------
+
+    def apply(self, gradients: dict[Variable, Tensor]) -> None:
+        """Adds the updates to the open trace."""
+        self.build(list(gradients))
+        scales = self._clip_scales(gradients)
+        for variable, gradient in gradients.items():
+            slots = {slot: twins[variable] for slot, twins in self.slots.items()}
+            apply(
+                self.op,
+                param=variable,
+                grad=gradient,
+                grad_scale=scales.get(variable),
+                **slots,
+                **self._update_options(variable),
+            )
+
+    def _update_options(self, variable: Variable) -> dict[str, Any]:
+        l1, l2 = _penalties(variable)
+        decay = self.weight_decay
+        if self.convention == "torch" and not self.decoupled_decay:
+            l2, decay = l2 + decay / 2, 0.0
+        return {
+            **self.options,
+            "weight_decay": decay,
+            "clipvalue": self.clipvalue or 0.0,
+            "l1": l1,
+            "l2": l2,
+            "convention": self.convention,
+        }
+
+    def _clip_scales(self, gradients: dict[Variable, Tensor]) -> dict[Variable, Tensor]:
+        bound = self.clipnorm or self.global_clipnorm
+        if bound is None:
+            return {}
+        scales: dict[Variable, Tensor] = {}
+        squares = None
+        for variable, gradient in gradients.items():
+            l1, l2 = _penalties(variable)
+            before = squares if self.global_clipnorm is not None else None
+            squares = apply(
+                "squared_norm", grad=gradient, param=variable, before=before, l1=l1, l2=l2
+            )
+            if self.clipnorm is not None:
+                scales[variable] = apply("clip_scale", square=squares, clipnorm=bound)
+        if self.global_clipnorm is not None:
+            scale = apply("clip_scale", square=squares, clipnorm=bound)
+            scales = dict.fromkeys(gradients, scale)
+        return scales
+
+    # --- configuration --------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal optimizer."""
+        return {
+            "name": self.name,
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay,
+            "clipnorm": self.clipnorm,
+            "clipvalue": self.clipvalue,
+            "global_clipnorm": self.global_clipnorm,
+            "convention": self.convention,
+            **self.options,
+        }
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} learning_rate={self.learning_rate}>"
+
+
+def _penalties(variable: Variable) -> tuple[float, float]:
+    regularizer = variable.regularizer
+    return (0.0, 0.0) if regularizer is None else (regularizer.l1, regularizer.l2)
+
+
+class SGD(Optimizer):
+    """Gradient descent, with momentum if wanted.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.01 (torch: 1e-3)
+    momentum : float >= 0, default 0
+    nesterov : bool, default False
+
+    See `Optimizer` for the others, ``fastdl.kernels.sgd_update`` for the formulas.
+    """
+
+    op = "sgd_update"
+    defaults: ClassVar = {"learning_rate": (0.01, 1e-3)}
+
+    def __init__(
+        self,
+        learning_rate: float | None = None,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(learning_rate, momentum=momentum, nesterov=bool(nesterov), **kwargs)
+
+    def slot_values(self) -> dict[str, float]:
+        """The velocity, with momentum."""
+        return {"velocity": 0.0} if self.options["momentum"] > 0 else {}
+
+
+class RMSprop(Optimizer):
+    """Divides by a running mean of the gradient's size (Tieleman & Hinton 2012).
+
+    Parameters
+    ----------
+    learning_rate : float, default 1e-3 (torch: 1e-2)
+    rho : float, default 0.9 (torch: 0.99, called alpha there)
+    momentum : float, default 0
+    epsilon : float, default 1e-7, inside the root (torch: 1e-8, outside)
+    centered : bool, default False
+    """
+
+    op = "rmsprop_update"
+    defaults: ClassVar = {
+        "learning_rate": (1e-3, 1e-2),
+        "rho": (0.9, 0.99),
+        "epsilon": (1e-7, 1e-8),
+    }
+
+    def __init__(
+        self,
+        learning_rate: float | None = None,
+        rho: float | None = None,
+        momentum: float = 0.0,
+        epsilon: float | None = None,
+        centered: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            learning_rate,
+            rho=rho,
+            momentum=momentum,
+            epsilon=epsilon,
+            centered=bool(centered),
+            **kwargs,
+        )
+
+    def slot_values(self) -> dict[str, float]:
+        """The running squares; their means where centered; the velocity, with momentum."""
+        slots = {"square": 0.0}
+        if self.options["centered"]:
+            slots["average"] = 0.0
+        if self.options["momentum"] > 0:
+            slots["velocity"] = 0.0
+        return slots
+
+
+class Adam(Optimizer):
+    """Adam with bias correction (Kingma & Ba 2015).
+
+    Parameters
+    ----------
+    learning_rate : float, default 1e-3
+    beta_1, beta_2 : float, default 0.9, 0.999
+    epsilon : float, default 1e-7 (torch: 1e-8)
+    amsgrad : bool, default False
+    """
+
+    op = "adam_update"
+    defaults: ClassVar = {
+        "learning_rate": (1e-3, 1e-3),
+        "beta_1": (0.9, 0.9),
+        "beta_2": (0.999, 0.999),
+        "epsilon": (1e-7, 1e-8),
+    }
+
+    def __init__(
+        self,
+        learning_rate: float | None = None,
+        beta_1: float | None = None,
+        beta_2: float | None = None,
+        epsilon: float | None = None,
+        amsgrad: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, **kwargs)
+        self.amsgrad = bool(amsgrad)
+        for beta in ("beta_1", "beta_2"):
+            if not self.options[beta] < 1.0:
+                raise ValueError(f"{self.name}: {beta} must be < 1, got {self.options[beta]!r}")
+
+    def slot_values(self) -> dict[str, float]:
+        """The means of the gradient and of its square; their maximum with amsgrad."""
+        return {"m": 0.0, "v": 0.0, **({"v_max": 0.0} if self.amsgrad else {})}
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Optimizer.get_config`."""
+        return {**super().get_config(), "amsgrad": self.amsgrad}
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019).
+
+    Parameters
+    ----------
+    weight_decay : float, default 0.004 (torch: 0.01)
+
+    See `Adam` for the others.
+    """
+
+    defaults: ClassVar = {**Adam.defaults, "weight_decay": (0.004, 0.01)}
+    decoupled_decay = True
+
+
+class Adagrad(Optimizer):
+    """Divides by the root of the sum of all squared gradients (Duchi, Hazan & Singer 2011).
+
+    Parameters
+    ----------
+    learning_rate : float, default 1e-3 (torch: 1e-2)
+    initial_accumulator_value : float, default 0.1 (torch: 0)
+    epsilon : float, default 1e-7, inside the root (torch: 1e-10, outside)
+    """
+
+    op = "adagrad_update"
+    defaults: ClassVar = {
+        "learning_rate": (1e-3, 1e-2),
+        "epsilon": (1e-7, 1e-10),
+        "initial_accumulator_value": (0.1, 0.0),
+    }
+
+    def __init__(
+        self,
+        learning_rate: float | None = None,
+        initial_accumulator_value: float | None = None,
+        epsilon: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(learning_rate, epsilon=epsilon, **kwargs)
+        self.initial_accumulator_value = self._default(
+            "initial_accumulator_value", initial_accumulator_value
+        )
+
+    def slot_values(self) -> dict[str, float]:
+        """The sums of squares."""
+        return {"square": self.initial_accumulator_value}
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Optimizer.get_config`."""
+        return {
+            **super().get_config(),
+            "initial_accumulator_value": self.initial_accumulator_value,
+        }
+
+
+_OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "rmsprop": RMSprop,
+    "adam": Adam,
+    "adamw": AdamW,
+    "adagrad": Adagrad,
+}
+
+
+def get(identifier: Any) -> Optimizer:
+    """The optimizer that a name, a configuration, a class or an optimizer stands for.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name; the message gives the nearest one.
+    """
+    if isinstance(identifier, Optimizer):
+        return identifier
+    if isinstance(identifier, str):
+        return lookup("optimizer", identifier.lower(), _OPTIMIZERS)()
+    if isinstance(identifier, type) and issubclass(identifier, Optimizer):
+        return identifier()
+    if isinstance(identifier, dict):
+        name, arguments = split_config("optimizer", identifier)
+        return lookup("optimizer", name.lower(), _OPTIMIZERS)(**arguments)
+    raise TypeError(
+        f"an optimizer is a name or a fastdl.optimizers.Optimizer, not {type(identifier).__name__}"
+    )
+
+
+def serialize(optimizer: Optimizer) -> dict[str, Any]:
+    """An optimizer as a JSON-ready dict from which `get` makes an equal one."""
+    return {"class_name": type(optimizer).__name__, "config": optimizer.get_config()}

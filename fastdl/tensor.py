@@ -1,0 +1,325 @@
+"""Tensors: what layers compute with, and the record of the ops that made them.
+
+A Tensor here is symbolic: a shape, whose first axis is None where it is the batch, and the node (one
+call of an op) that computes it. `apply` calls an op of the table on tensors: it checks the shapes,
+makes the outputs and, inside a `Trace`, writes the node down. A Variable is a Tensor with a value.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastdl.kernels.table import OPS, Op
+
+__all__ = ["Node", "Tensor", "Trace", "Variable", "apply", "reshape"]
+
+Shape = tuple[int | None, ...]
+
+
+class Tensor:
+    """A symbolic array.
+
+    Attributes
+    ----------
+    shape : tuple
+        The lengths of the axes; None in front for the batch.
+    dtype : {"real", "label", "float64"}
+        As in the op table; real is the model's float type.
+    node : Node or None
+        What computes it; None for inputs and variables.
+    """
+
+    __slots__ = ("__weakref__", "dtype", "layer_call", "name", "node", "shape")
+
+    def __init__(
+        self, shape: Shape, dtype: str = "real", node: Node | None = None, name: str = ""
+    ) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.node = node
+        self.name = name
+        self.layer_call: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Tensor {self.name or (self.node and self.node.name) or 'input'} {self.shape}>"
+
+    def __add__(self, other: Tensor) -> Tensor:
+        if not isinstance(other, Tensor):
+            return NotImplemented
+        return apply("add", a=self, b=other)
+
+    def __mul__(self, other: Tensor | float) -> Tensor:
+        if isinstance(other, Tensor):
+            return apply("multiply", a=self, b=other)
+        if isinstance(other, (int, float)):
+            return apply("scale", x=self, factor=float(other))
+        return NotImplemented
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Tensor:
+        return self * -1.0
+
+    def __sub__(self, other: Tensor) -> Tensor:
+        if not isinstance(other, Tensor):
+            return NotImplemented
+        return self + other * -1.0
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            "a symbolic tensor has no truth value: what a layer computes may not depend on data"
+        )
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            "a symbolic tensor has no values yet; build layers from fastdl.ops, not from NumPy"
+        )
+
+    __iter__ = None
+
+
+class Variable(Tensor):
+    """A weight: a tensor with a value.
+
+    Attributes
+    ----------
+    value : ndarray
+        The weight itself. Models move the values of their variables into one block of memory, so
+        take it anew rather than keeping it, and use `assign` to change it.
+    trainable : bool
+    regularizer : Regularizer or None
+    arena : Arena or None
+        The block of memory that holds the value.
+    offset : int
+        Where in the arena, in elements.
+    """
+
+    __slots__ = ("arena", "offset", "regularizer", "trainable", "value")
+
+    def __init__(
+        self, value: np.ndarray, name: str = "", trainable: bool = True, regularizer: Any = None
+    ) -> None:
+        value = np.array(value, order="C", ndmin=1)
+        super().__init__(value.shape, "real", None, name)
+        self.value = value
+        self.trainable = trainable
+        self.regularizer = regularizer
+        self.arena: Any = None
+        self.offset = 0
+
+    def __repr__(self) -> str:
+        return f"<Variable {self.name} {self.shape}>"
+
+    def numpy(self) -> np.ndarray:
+        """A copy of the value."""
+        return self.value.copy()
+
+    def assign(self, value: Any) -> None:
+        """Sets the value.
+
+        Raises
+        ------
+        ValueError
+            If the shape differs; nothing has been changed then.
+        """
+        value = np.asarray(value)
+        if value.shape != self.shape:
+            raise ValueError(f"{self.name}: has shape {self.shape}, got {value.shape}")
+        self.value[...] = value
+
+
+@dataclass(eq=False)
+class Node:
+    """One call of an op on tensors. ``op`` is None for a reshape, which computes nothing."""
+
+    op: Op | None
+    inputs: dict[str, Tensor]
+    options: dict[str, Any]
+    outputs: dict[str, Tensor]
+
+    @property
+    def name(self) -> str:
+        return self.op.name if self.op else "reshape"
+
+    def argument(self, name: str) -> Tensor | None:
+        return self.inputs.get(name) or self.outputs.get(name)
+
+
+# --- recording ----------------------------------------------------------------------------------
+
+
+class _State(threading.local):
+    trace: Trace | None = None
+
+
+_state = _State()
+
+
+class Trace:
+    """Writes down every op that is applied inside its ``with`` block, in order.
+
+    Parameters
+    ----------
+    training : bool
+        Whether layers are to behave as in training.
+    """
+
+    def __init__(self, training: bool) -> None:
+        self.training = training
+        self.nodes: list[Node] = []
+
+    def __enter__(self) -> Trace:
+        self._before = _state.trace
+        _state.trace = self
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _state.trace = self._before
+
+
+def current_trace() -> Trace | None:
+    """The innermost trace that is open in this thread."""
+    return _state.trace
+
+
+def record(node: Node) -> Node:
+    """Links the node to its outputs and adds it to the open trace."""
+    for name, tensor in node.outputs.items():
+        tensor.node = node
+        tensor.name = tensor.name or f"{node.name}.{name}"
+    if _state.trace is not None:
+        _state.trace.nodes.append(node)
+    return node
+
+
+# --- applying ops -------------------------------------------------------------------------------
+
+
+def apply(name: str, _without: Iterable[str] = (), **arguments: Any) -> Any:
+    """Calls an op of the table on tensors.
+
+    Parameters
+    ----------
+    name : str
+        The op.
+    _without : names of optional outputs that are not wanted
+    **arguments
+        The inputs and options by the table's names; optional inputs may be None.
+
+    Returns
+    -------
+    Tensor, tuple of Tensor, or None
+        The outputs in the table's order.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes do not fit, an input is missing or unknown, or an input is no tensor.
+    """
+    op = OPS[name]
+    inputs: dict[str, Tensor] = {}
+    for argument in op.inputs:
+        value = arguments.pop(argument.name, None)
+        if value is None:
+            if argument.optional:
+                continue
+            raise TypeError(f"{name}: argument {argument.name!r} is missing")
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name}: argument {argument.name!r} must be a Tensor, got {type(value).__name__}"
+            )
+        inputs[argument.name] = value
+    known = {o.name for o in op.options}
+    for option in arguments:
+        if option not in known:
+            raise TypeError(f"{name}: no argument {option!r}")
+    shapes = infer_shapes(op, {k: t.shape for k, t in inputs.items()})
+    outputs = {
+        a.name: Tensor(shapes[a.name], a.dtype) for a in op.outputs if a.name not in _without
+    }
+    record(Node(op, inputs, arguments, outputs))
+    results = tuple(outputs.values())
+    return None if not results else results[0] if len(results) == 1 else results
+
+
+def infer_shapes(op: Op, shapes: dict[str, Shape]) -> dict[str, Shape]:
+    """Holds the shapes of inputs against the table; returns the shapes of the outputs."""
+    lead: Shape | None = None
+    lengths: dict[str, int | None] = {}
+    for argument in op.inputs:
+        shape = shapes.get(argument.name)
+        if shape is None:
+            continue
+        batched = argument.axes[0] == "B"
+        axes = argument.axes[1:] if batched else argument.axes
+        n = len(shape) - len(axes)
+        pattern = f"({', '.join(argument.axes)})"
+        if n < (1 if batched and axes else 0) or (not batched and n):
+            if batched or len(axes) > 1 or axes[0] != "N":
+                raise ValueError(
+                    f"{op.name}: argument {argument.name!r} must have shape {pattern}, got {shape}"
+                )
+            shape, n = (int(np.prod([s or 1 for s in shape])),), 0  # updates take weights flat
+        if batched:
+            if lead is None:
+                lead = shape[:n]
+            elif shape[:n] != lead:
+                raise ValueError(
+                    f"{op.name}: argument {argument.name!r} has shape {shape}, but its leading "
+                    f"axes must be {lead}"
+                )
+        for axis, length in zip(axes, shape[n:], strict=True):
+            wanted = _length(axis, lengths)
+            if wanted is None and "+" not in axis:
+                lengths[axis] = length
+            elif wanted is not None and wanted != length:
+                raise ValueError(
+                    f"{op.name}: argument {argument.name!r} has shape {shape}, but axis {axis} of "
+                    f"{pattern} must be {wanted}"
+                )
+    result: dict[str, Shape] = {}
+    for argument in op.outputs:
+        batched = argument.axes[0] == "B"
+        axes = argument.axes[1:] if batched else argument.axes
+        tail = tuple(_length(axis, lengths) for axis in axes)
+        result[argument.name] = ((lead or ()) if batched else ()) + tail
+    return result
+
+
+def _length(axis: str, lengths: dict[str, int | None]) -> int | None:
+    if axis.isdigit():
+        return int(axis)
+    parts = [lengths.get(letter) for letter in axis.split("+")]
+    return None if None in parts else sum(p for p in parts if p is not None)
+
+
+def reshape(x: Tensor, shape: Shape) -> Tensor:
+    """The same elements in another shape; costs nothing.
+
+    Parameters
+    ----------
+    x : Tensor
+    shape : tuple
+        With None in front if x has it; one other entry may be -1.
+
+    Raises
+    ------
+    ValueError
+        If the shapes hold different numbers of elements.
+    """
+    old = int(np.prod([s for s in x.shape if s is not None]))
+    new = [s for s in shape if s is not None]
+    if new.count(-1) == 1:
+        rest = int(np.prod([s for s in new if s != -1]))
+        new[new.index(-1)] = old // rest if rest else 0
+    batched = bool(x.shape) and x.shape[0] is None
+    if int(np.prod(new)) != old or any(s < 0 for s in new):
+        raise ValueError(f"reshape: {x.shape} does not fit into {shape}")
+    out = Tensor(((None,) if batched else ()) + tuple(new), x.dtype)
+    record(Node(None, {"x": x}, {}, {"out": out}))
+    return out
