@@ -1,1 +1,64 @@
-"""y"""
+"""fastdl: train neural networks from NumPy arrays at the speed of the machine."""
+
+__version__ = "0.1.0"
+
+from fastdl import (
+    callbacks,
+    datasets,
+    initializers,
+    kernels,
+    layers,
+    losses,
+    metrics,
+    ops,
+    optimizers,
+    regularizers,
+)
+from fastdl.checks import gradient_check
+from fastdl.layers import Input, Layer
+from fastdl.model import Model
+from fastdl.runtime import (
+    backend,
+    floatx,
+    get_backend,
+    get_num_threads,
+    set_backend,
+    set_floatx,
+    set_num_threads,
+    set_seed,
+    show_config,
+)
+from fastdl.serialization import load_model
+from fastdl.sequential import Sequential
+from fastdl.tensor import Tensor, Variable
+
+__all__ = [
+    "Input",
+    "Layer",
+    "Model",
+    "Sequential",
+    "Tensor",
+    "Variable",
+    "__version__",
+    "backend",
+    "callbacks",
+    "datasets",
+    "floatx",
+    "get_backend",
+    "get_num_threads",
+    "gradient_check",
+    "initializers",
+    "kernels",
+    "layers",
+    "load_model",
+    "losses",
+    "metrics",
+    "ops",
+    "optimizers",
+    "regularizers",
+    "set_backend",
+    "set_floatx",
+    "set_num_threads",
+    "set_seed",
+    "show_config",
+]

@@ -10,11 +10,11 @@ Each is a function from nodes to nodes; `layout.py` then gives every tensor its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from fastdl.kernels.table import OPS, Op
-from fastdl.tensor import Node, Tensor, Trace, Variable, apply, reshape
+from fastdl.kernels.table import OPS
+from fastdl.tensor import Node, Tensor, Trace, apply, apply_node, reshape
 
 __all__ = ["Step", "differentiate", "fuse", "prune", "root"]
 
@@ -30,7 +30,7 @@ def root(tensor: Tensor) -> Tensor:
 
 
 def differentiate(
-    nodes: list[Node], seeds: dict[Tensor, Tensor], wanted: Iterable[Tensor]
+    nodes: list[Node], seeds: list[tuple[Tensor, Tensor]], wanted: Sequence[Tensor]
 ) -> tuple[list[Node], dict[Tensor, Tensor]]:
     """Adds the ops that compute gradients.
 
@@ -38,8 +38,8 @@ def differentiate(
     ----------
     nodes : list of Node
         The forward pass in order.
-    seeds : dict
-        The gradient of the loss by each tensor that a loss reads.
+    seeds : list of (tensor, gradient)
+        What the losses read, and the gradient of each loss by it.
     wanted : tensors
         What gradients are asked for; ops that lead to none of them get no backward op.
 
@@ -55,7 +55,7 @@ def differentiate(
         if any(node.inputs[name] in needed for name in _differentiable(node)):
             needed.update(node.outputs.values())
     parts: dict[Tensor, list[Tensor]] = {}
-    for tensor, seed in seeds.items():
+    for tensor, seed in seeds:
         if tensor in needed:
             parts.setdefault(tensor, []).append(seed)
 
@@ -119,29 +119,10 @@ def _backward(
             for a in op.inputs
         }
         options = {o.name: node.options[o.name] for o in op.options if o.name in node.options}
-        outputs = _apply_backward(op, node, arguments, options)
+        outputs = apply_node(op.name, **arguments, **options).outputs
         for key, name in targets:
+            outputs[key].shape = node.inputs[name].shape  # also where no input says a letter
             yield name, outputs[key]
-
-
-def _apply_backward(
-    op: Op, forward: Node, arguments: dict[str, Tensor | None], options: dict[str, object]
-) -> dict[str, Tensor]:
-    apply(op.name, **arguments, **options)
-    node = _last_node()
-    for name, tensor in node.outputs.items():
-        source = forward.inputs.get(name.removeprefix("grad_"))
-        if source is not None:
-            tensor.shape = source.shape  # also where a letter is not known from the inputs
-    return node.outputs
-
-
-def _last_node() -> Node:
-    from fastdl.tensor import current_trace
-
-    trace = current_trace()
-    assert trace is not None
-    return trace.nodes[-1]
 
 
 # --- dead code ----------------------------------------------------------------------------------
@@ -239,12 +220,3 @@ def _next_tail(
         return node
     return None
 
-
-def variables_of(nodes: Iterable[Node]) -> list[Variable]:
-    """The variables that the nodes read, in order of first use."""
-    seen: dict[Variable, None] = {}
-    for node in nodes:
-        for tensor in node.inputs.values():
-            if isinstance(tensor, Variable):
-                seen.setdefault(tensor)
-    return list(seen)

@@ -57,8 +57,13 @@ class Loss:
         return prediction[:-1] if self.labels else prediction
 
     def apply(
-        self, prediction: Tensor, target: Tensor, weight: Tensor | None, scale: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        weight: Tensor | None,
+        scale: float,
+        gradient: bool = True,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Adds the loss to the graph.
 
         Returns
@@ -66,8 +71,8 @@ class Loss:
         loss : Tensor, shape (batch,)
         source : Tensor
             What the gradient is the gradient of: the prediction, or the input of its activation.
-        gradient : Tensor
-            Of ``scale`` times the mean loss.
+        gradient : Tensor or None
+            Of ``scale`` times the mean loss, if asked for.
         """
         options = dict(self.options)
         node = prediction.node
@@ -76,15 +81,17 @@ class Loss:
             prediction = node.inputs["x"]
             options["from_logits"] = True
         name = "labels" if self.labels else "target"
-        loss, gradient = apply(
+        result = apply(
             self.op,
+            () if gradient else ("grad_pred",),
             pred=prediction,
             **{name: target},
             sample_weight=weight,
             scale=scale,
             **options,
         )
-        return loss, prediction, gradient
+        loss, grad_pred = result if gradient else (result, None)
+        return loss, prediction, grad_pred
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """The loss of arrays.
@@ -98,7 +105,7 @@ class Loss:
         >>> MeanSquaredError()([[0.0, 1.0]], [[0.0, 3.0]])
         2.0
         """
-        (losses,) = getattr(kernels, self.op)(
+        losses = getattr(kernels, self.op)(
             y_pred, y_true, sample_weight, grad_pred=False, **self.options
         )
         if sample_weight is not None:

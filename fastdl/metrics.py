@@ -59,7 +59,6 @@ class Metric:
         0.5
         """
         values = getattr(kernels, self.op)(y_pred, y_true, **self._without_gradient())
-        values = values[0] if isinstance(values, tuple) else values
         return float(np.average(np.ravel(values), weights=sample_weight))
 
     def _without_gradient(self) -> dict[str, Any]:

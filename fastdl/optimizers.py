@@ -172,9 +172,9 @@ class Optimizer:
                 "squared_norm", grad=gradient, param=variable, before=before, l1=l1, l2=l2
             )
             if self.clipnorm is not None:
-                scales[variable] = apply("clip_scale", square=squares, clipnorm=bound)
+                scales[variable] = apply("clip_scale", squares=squares, clipnorm=bound)
         if self.global_clipnorm is not None:
-            scale = apply("clip_scale", square=squares, clipnorm=bound)
+            scale = apply("clip_scale", squares=squares, clipnorm=bound)
             scales = dict.fromkeys(gradients, scale)
         return scales
 

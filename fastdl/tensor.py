@@ -16,7 +16,7 @@ import numpy as np
 
 from fastdl.kernels.table import OPS, Op
 
-__all__ = ["Node", "Tensor", "Trace", "Variable", "apply", "reshape"]
+__all__ = ["Node", "Tensor", "Trace", "Variable", "apply", "apply_node", "reshape"]
 
 Shape = tuple[int | None, ...]
 
@@ -221,6 +221,12 @@ def apply(name: str, _without: Iterable[str] = (), **arguments: Any) -> Any:
     ValueError, TypeError
         If shapes do not fit, an input is missing or unknown, or an input is no tensor.
     """
+    results = tuple(apply_node(name, _without, **arguments).outputs.values())
+    return None if not results else results[0] if len(results) == 1 else results
+
+
+def apply_node(name: str, _without: Iterable[str] = (), **arguments: Any) -> Node:
+    """`apply`, giving the node."""
     op = OPS[name]
     inputs: dict[str, Tensor] = {}
     for argument in op.inputs:
@@ -242,9 +248,7 @@ def apply(name: str, _without: Iterable[str] = (), **arguments: Any) -> Any:
     outputs = {
         a.name: Tensor(shapes[a.name], a.dtype) for a in op.outputs if a.name not in _without
     }
-    record(Node(op, inputs, arguments, outputs))
-    results = tuple(outputs.values())
-    return None if not results else results[0] if len(results) == 1 else results
+    return record(Node(op, inputs, arguments, outputs))
 
 
 def infer_shapes(op: Op, shapes: dict[str, Shape]) -> dict[str, Shape]:

@@ -17,6 +17,17 @@ cdef extern from "simd/dispatch.h" nogil:
     bint processor_has(int set)
 
 
+cdef extern from *:
+    """
+    #ifdef __clang__
+    #define COMPILER "clang " __clang_version__
+    #else
+    #define COMPILER "gcc " __VERSION__
+    #endif
+    """
+    const char *COMPILER
+
+
 cdef int chosen = 0
 
 
@@ -33,6 +44,11 @@ def available() -> tuple[str, ...]:
 def isa() -> str:
     """The instruction set in use."""
     return instruction_sets[chosen].name.decode()
+
+
+def compiler() -> str:
+    """The C compiler that built the kernels."""
+    return COMPILER.decode()
 
 
 def set_isa(str name not None) -> None:

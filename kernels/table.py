@@ -574,9 +574,10 @@ _update(
     _number("weight_decay", 0.0, 0.0, doc="decoupled: w -= lr*weight_decay*w first"),
     _CONVENTION,
 )
-_op("squared_norm", "out = sum((grad + l1*sign(param) + 2*l2*param)**2), summed in float64 in a "
-    "fixed order; without param just sum(grad**2).",
+_op("squared_norm", "out = before + sum((grad + l1*sign(param) + 2*l2*param)**2), summed in float64 in a "
+    "fixed order; without param just grad.",
     _out("out", "1", dtype="float64"), _in("grad", "N"), _in("param", "N", optional=True),
+    _in("before", "1", dtype="float64", optional=True, doc="the parts of a gradient so far"),
     _number("l1", 0.0, 0.0), _number("l2", 0.0, 0.0))  # fmt: skip
 _op("clip_scale", "scale = min(1, clipnorm/sqrt(sum(squares))): what brings a gradient whose parts "
     "have these squared norms down to clipnorm.",

@@ -154,7 +154,7 @@ cdef double merged(const Op *op) noexcept nogil:
 cdef void squared_norm_piece(
     const Op *op, const Context *context, int phase, int64_t piece
 ) noexcept nogil:
-    # out, grad, param
+    # out, grad, param, before
     cdef int64_t start = piece * SUM_SPAN
     if phase == 0:
         (<double *> op.workspace)[piece] = op.bodies.update.squared_norm(
@@ -162,6 +162,8 @@ cdef void squared_norm_piece(
             op.options[0].number, op.options[1].number)
     else:
         (<double *> op.arguments[0])[0] = merged(op)
+        if op.arguments[3] != NULL:
+            (<double *> op.arguments[0])[0] += (<double *> op.arguments[3])[0]
 
 
 cdef void penalty_piece(
@@ -209,6 +211,6 @@ clip_scale_kernel.pieces = one_piece
 clip_scale_kernel.cost = one_cost
 clip_scale_kernel.run_piece = clip_scale_piece
 
-register("squared_norm", &squared_norm_kernel, "out grad param", "l1 l2")
+register("squared_norm", &squared_norm_kernel, "out grad param before", "l1 l2")
 register("penalty", &penalty_kernel, "total param values", "l1 l2")
 register("clip_scale", &clip_scale_kernel, "scale squares", "clipnorm")

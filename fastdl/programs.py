@@ -1,0 +1,258 @@
+"""What a model runs: its network, losses, metrics and optimizer as one Program each for training,
+evaluation and prediction.
+
+Here the whole way can be read: trace the network, add losses and metrics, differentiate, add the
+updates, fuse, lay out. A program is kept with the model and made again only when something that it
+depends on has changed.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastdl import runtime
+from fastdl.graph import differentiate, fuse, prune, root
+from fastdl.kernels import dispatch
+from fastdl.layers.base import flatten
+from fastdl.layout import Lowered, consolidate, lower
+from fastdl.losses import Loss
+from fastdl.metrics import Metric
+from fastdl.tensor import Tensor, Trace, Variable, apply
+
+if TYPE_CHECKING:
+    from fastdl.model import Model
+
+__all__ = ["Compiled", "Target", "compiled", "model_dtype", "training_program"]
+
+
+@dataclass
+class Target:
+    """One output's loss and metrics, and the shape that its targets have."""
+
+    name: str
+    loss: Loss
+    weight: float
+    metrics: list[Metric]
+    shape: tuple[int, ...]
+    classes: int  # of labels; 0 where targets are no labels
+
+
+@dataclass
+class Compiled:
+    """A program and how to read its totals.
+
+    Attributes
+    ----------
+    columns : list of (name, weight)
+        What each row of the totals is: the name in the logs, and for losses the factor with which
+        it counts in "loss" (0 for metrics).
+    """
+
+    lowered: Lowered
+    columns: list[tuple[str, float]]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def logs(self, totals: np.ndarray) -> dict[str, Any]:
+        """The means that these totals say: floats, or arrays for totals of many epochs.
+
+        Parameters
+        ----------
+        totals : array, shape (..., rows of the program's totals, 2)
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = totals[..., 0] / totals[..., 1]
+        logs = {"loss": sum(means[..., i] * w for i, (_, w) in enumerate(self.columns) if w)}
+        for i, (name, _) in enumerate(self.columns):
+            if name:
+                logs[name] = means[..., i]
+        return logs
+
+
+def compiled(model: Model, kind: str, capacity: int, weighted: bool = False) -> Compiled:
+    """The model's program of a kind: "train", "evaluate" or "predict".
+
+    Parameters
+    ----------
+    capacity : int
+        The most rows of a batch.
+    weighted : bool
+        Whether there are sample weights.
+    """
+    consolidate(model.weights)
+    key: tuple[Any, ...] = (kind, capacity, weighted, dispatch.isa(), model.fuse)
+    if kind == "train":
+        key += (tuple(map(id, model.trainable_weights)), _frozen(model))
+    found = model._programs.get(key)
+    if found is None:
+        makers = {"train": training_program, "evaluate": _evaluation, "predict": _prediction}
+        found = makers[kind](model, capacity, weighted)
+        for old in [k for k in model._programs if k[0] == kind][:-3]:
+            del model._programs[old]  # a few are kept: odd batch sizes come and go
+        model._programs[key] = found
+    return found
+
+
+def _frozen(layer: Any) -> tuple[Any, ...]:
+    return (layer.trainable, *(_frozen(inner) for inner in layer.layers))
+
+
+def model_dtype(model: Model) -> np.dtype:
+    """The float type of a model's weights; the default one where it has none.
+
+    Raises
+    ------
+    TypeError
+        If weights have different types.
+    """
+    types = {w.value.dtype for w in model.weights}
+    if len(types) > 1:
+        raise TypeError(f"{model.name}: its weights have different types: {sorted(map(str, types))}")
+    return types.pop() if types else np.dtype(runtime.floatx())
+
+
+# --- the three kinds ----------------------------------------------------------------------------
+
+
+def _placeholders(model: Model) -> list[Tensor]:
+    return [Tensor((None, *shape), name=f"input {i}") for i, shape in enumerate(model.row_shapes)]
+
+
+def _prediction(model: Model, capacity: int, weighted: bool) -> Compiled:
+    inputs = _placeholders(model)
+    with Trace(training=False) as trace:
+        outputs = flatten(model.call_flat(inputs, training=False))
+        # What is handed out must be the result of an op, not an input or a weight itself.
+        outputs = [
+            apply("scale", x=t) if root(t) in inputs or isinstance(root(t), Variable) else t
+            for t in outputs
+        ]
+    steps = fuse(prune(trace.nodes, outputs), model.fuse)
+    lowered = lower(
+        steps,
+        capacity=capacity,
+        dtype=model_dtype(model),
+        feeds=inputs,
+        fetches=outputs,
+        totals=[],
+    )
+    return Compiled(lowered, [])
+
+
+class _Objective:
+    """The losses and metrics of a trace: their feeds, their totals, and what to differentiate."""
+
+    def __init__(
+        self, model: Model, outputs: list[Tensor], weighted: bool, gradients: bool
+    ) -> None:
+        self.feeds: list[Tensor] = []
+        self.totals: list[Tensor] = []
+        self.columns: list[tuple[str, float]] = []
+        self.seeds: list[tuple[Tensor, Tensor]] = []
+        weight = Tensor((None,), name="sample_weight") if weighted else None
+        several = len(outputs) > 1
+        metrics = []
+        for target, output in zip(model.targets, outputs, strict=True):
+            placeholder = Tensor(
+                (None, *target.shape), "label" if target.classes else "real", name="target"
+            )
+            self.feeds.append(placeholder)
+            spread = None if weight is None else _spread(weight, output)
+            values, source, gradient = target.loss.apply(
+                output, placeholder, spread, target.weight, gradients
+            )
+            if gradient is not None:
+                self.seeds.append((source, gradient))
+            self._total(values, f"{target.name}_loss" if several else "", target.weight, spread)
+            metrics += [(target, m, output, source, placeholder) for m in target.metrics]
+        self._penalties(model, values)
+        for target, metric, output, source, placeholder in metrics:
+            # The largest of softmax's outputs is that of its inputs: the softmax is not needed.
+            monotone = source if metric.op.endswith("categorical_accuracy") else output
+            name = f"{target.name}_{metric.name}" if several else metric.name
+            self._total(metric.apply(monotone, placeholder), name, 0.0, None)
+        if weight is not None:
+            self.feeds.append(weight)
+
+    def _new_total(self, name: str, weight: float) -> Tensor:
+        total = Tensor((2,), "float64", name=f"total of {name}")
+        self.totals.append(total)
+        self.columns.append((name, weight))
+        return total
+
+    def _total(self, values: Tensor, name: str, weight: float, rows: Tensor | None) -> None:
+        total = self._new_total(name, weight)
+        apply("accumulate", total=total, values=values, sample_weight=rows)
+
+    def _penalties(self, model: Model, values: Tensor) -> None:
+        """What the regularizers add to the loss; the updates add their gradients."""
+        penalised = [w for w in model.trainable_weights if w.regularizer is not None]
+        if not penalised:
+            return
+        total = self._new_total("", 1.0)
+        apply("accumulate", total=total, values=apply("scale", x=values, factor=0.0))
+        for variable in penalised:
+            r = variable.regularizer
+            apply("penalty", total=total, param=variable, values=values, l1=r.l1, l2=r.l2)
+
+
+def _spread(weight: Tensor, output: Tensor) -> Tensor:
+    """One weight for each row of the loss; a loss over (batch, time) has more than one a sample."""
+    if len(output.shape) == 2:
+        return weight
+    raise ValueError(
+        f"sample weights need outputs of shape (batch, features), but the output is {output.shape}"
+    )
+
+
+def _evaluation(model: Model, capacity: int, weighted: bool) -> Compiled:
+    inputs = _placeholders(model)
+    with Trace(training=False) as trace:
+        outputs = flatten(model.call_flat(inputs, training=False))
+        objective = _Objective(model, outputs, weighted, gradients=False)
+    return _with_totals(model, trace.nodes, inputs, objective, capacity)
+
+
+def training_program(model: Model, capacity: int, weighted: bool = False) -> Compiled:
+    """The program of one training step: forward, losses, metrics, backward, updates."""
+    consolidate(model.weights)
+    inputs = _placeholders(model)
+    variables = model.trainable_weights
+    with Trace(training=True) as forward:
+        outputs = flatten(model.call_flat(inputs, training=True))
+        objective = _Objective(model, outputs, weighted, gradients=True)
+    backward, gradients = differentiate(forward.nodes, objective.seeds, variables)
+    with Trace(training=True) as updates:
+        own = _own_memory(gradients, objective)
+        model.optimizer.apply({v: own[v] for v in variables if v in own})  # type: ignore[index]
+    nodes = [*forward.nodes, *backward, *updates.nodes]
+    return _with_totals(model, nodes, inputs, objective, capacity)
+
+
+def _own_memory(gradients: dict[Tensor, Tensor], objective: _Objective) -> dict[Tensor, Tensor]:
+    """The gradients, copied where one is a view or stands for several: each needs its own place."""
+    taken = {root(gradient) for _, gradient in objective.seeds}
+    own = {}
+    for variable, gradient in gradients.items():
+        if root(gradient) is not gradient or gradient in taken:
+            gradient = apply("scale", x=gradient)
+        taken.add(gradient)
+        own[variable] = gradient
+    return own
+
+
+def _with_totals(
+    model: Model, nodes: list[Any], inputs: list[Tensor], objective: _Objective, capacity: int
+) -> Compiled:
+    lowered = lower(
+        fuse(prune(nodes, ()), model.fuse),
+        capacity=capacity,
+        dtype=model_dtype(model),
+        feeds=[*inputs, *objective.feeds],
+        fetches=[],
+        totals=objective.totals,
+    )
+    return Compiled(lowered, objective.columns)

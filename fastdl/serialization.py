@@ -1,0 +1,237 @@
+"""Models as configurations and files: what `Model.save` writes and `load_model` reads.
+
+A layer is its class and its arguments; a functional model also says which call made which tensor.
+Weights go by name, optimizer state by slot and weight. Nothing in a file is ever executed: classes are
+looked up among fastdl's own and those that the caller passes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastdl import losses, metrics, optimizers, saving
+from fastdl._names import split_config
+from fastdl.layers.base import Layer, flatten
+from fastdl.tensor import Tensor
+
+if TYPE_CHECKING:
+    from fastdl.model import Model
+
+__all__ = ["load_model", "load_weights", "save"]
+
+
+# --- layers ---------------------------------------------------------------------------------------
+
+
+def _classes(custom: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    from fastdl import layers
+    from fastdl.model import Model
+    from fastdl.sequential import Sequential
+
+    known = {n: getattr(layers, n) for n in layers.__all__ if isinstance(getattr(layers, n), type)}
+    return {**known, "Model": Model, "Sequential": Sequential, **(custom or {})}
+
+
+def serialize_layer(layer: Layer) -> dict[str, Any]:
+    """A layer as a JSON-ready dict."""
+    return {"class_name": type(layer).__name__, "config": layer.get_config()}
+
+
+def deserialize_layer(config: Mapping[str, Any], custom: Mapping[str, Any] | None = None) -> Any:
+    """The layer that `serialize_layer` described.
+
+    Raises
+    ------
+    ValueError
+        If its class is neither fastdl's nor among ``custom``.
+    """
+    name, arguments = split_config("layer", config)
+    known = _classes(custom)
+    if name not in known:
+        raise ValueError(f"unknown layer {name!r}; pass its class in custom_objects={{{name!r}: ...}}")
+    if name in ("Model", "Sequential"):
+        return known[name].from_config({**arguments, "custom": custom})
+    return known[name].from_config(arguments)
+
+
+def functional_config(model: Model) -> dict[str, Any]:
+    """A functional model: its layers, and the calls in order."""
+    from fastdl.model import _calls
+
+    assert model._functional is not None
+    inputs, outputs = model._functional
+    numbers: dict[int, list[int]] = {}
+    calls = []
+    layers = model.layers
+    for call in _calls(flatten(outputs)):
+        for k, tensor in enumerate(call.outputs):
+            numbers[id(tensor)] = [len(calls), k]
+        calls.append(
+            {
+                "layer": layers.index(call.layer),
+                "inputs": _numbered(call.inputs, numbers),
+            }
+        )
+    return {
+        "name": model.name,
+        "layers": [serialize_layer(layer) for layer in layers],
+        "calls": calls,
+        "inputs": _numbered(inputs, numbers),
+        "outputs": _numbered(outputs, numbers),
+    }
+
+
+def _numbered(structure: Any, numbers: dict[int, list[int]]) -> Any:
+    """The structure with {"tensor": [call, output]} for each tensor."""
+    if isinstance(structure, (list, tuple)):
+        return [_numbered(part, numbers) for part in structure]
+    if id(structure) not in numbers:
+        raise TypeError(
+            f"the model computes {structure!r} outside its layers: wrap that in a Layer to save it"
+        )
+    return {"tensor": numbers[id(structure)]}
+
+
+def functional_from_config(config: Mapping[str, Any]) -> Model:
+    """The model that `functional_config` described."""
+    from fastdl.model import Model
+
+    layers = [deserialize_layer(c, config.get("custom")) for c in config["layers"]]
+    results: list[list[Tensor]] = []
+
+    def resolve(structure: Any) -> Any:
+        if isinstance(structure, list):
+            return [resolve(part) for part in structure]
+        call, output = structure["tensor"]
+        return results[call][output]
+
+    for call in config["calls"]:
+        layer = layers[call["layer"]]
+        if hasattr(layer, "output"):
+            results.append([layer.output])
+        else:
+            results.append(flatten(layer(resolve(call["inputs"]))))
+    return Model(resolve(config["inputs"]), resolve(config["outputs"]), name=config.get("name"))
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def save(model: Model, path: str | os.PathLike[str]) -> None:
+    """See `Model.save`."""
+    tensors = {f"weights/{k}": w.value for k, w in model.named_weights().items()}
+    state: dict[str, Any] = {"seed": model.seed, "fits": model._fits}
+    architecture: dict[str, Any] = {
+        "model": serialize_layer(model),
+        "dtype": str(model.weights[0].value.dtype) if model.weights else None,
+        "row_shapes": [list(s) for s in model.row_shapes],
+    }
+    if model._compiled is not None:
+        optimizer = model.optimizer
+        architecture["compile"] = {
+            "optimizer": optimizers.serialize(optimizer),
+            "loss": _configs(model._compiled["loss"], _loss_config),
+            "metrics": _configs(model._compiled["metrics"], metrics.serialize),
+            "loss_weights": model._compiled["loss_weights"],
+        }
+        state["iterations"] = optimizer.iterations
+        tensors.update({f"optimizer/{k}": v for k, v in optimizer.state().items()})
+    saving.save_model(path, architecture, tensors, state)
+
+
+def _loss_config(loss: Any) -> Any:
+    return loss if isinstance(loss, str) else losses.serialize(losses.get(loss))
+
+
+def _configs(structure: Any, function: Any) -> Any:
+    if isinstance(structure, (list, tuple)):
+        return [_configs(part, function) for part in structure]
+    if isinstance(structure, Mapping):
+        return {key: _configs(part, function) for key, part in structure.items()}
+    return None if structure is None else function(structure)
+
+
+def load_model(
+    path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None
+) -> Any:
+    """Reads a model that `Model.save` wrote: weights, optimizer and random state included.
+
+    Parameters
+    ----------
+    path : path
+    custom_objects : dict, optional
+        Classes of your own layers, by name.
+
+    Returns
+    -------
+    Model
+        Training goes on exactly as it would have.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged or not of this kind, or a class in it is unknown.
+    OSError
+        If it cannot be read.
+    """
+    from fastdl import runtime
+
+    file = saving.read_model(path)
+    before = runtime.floatx()
+    try:
+        runtime.set_floatx(file.architecture.get("dtype") or before)
+        model = deserialize_layer(file.architecture["model"], custom_objects)
+        if not model.built:
+            model._set_rows([tuple(s) for s in file.architecture["row_shapes"]])
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"{os.fspath(path)}: its architecture makes no model: {error!r}") from error
+    finally:
+        runtime.set_floatx(before)
+    _assign(model, _part(file.tensors, "weights/"), os.fspath(path))
+    setup = file.architecture.get("compile")
+    if setup is not None:
+        model.compile(
+            optimizers.get(setup["optimizer"]),
+            setup["loss"],
+            setup["metrics"],
+            setup["loss_weights"],
+        )
+        model.optimizer.iterations = int(file.state.get("iterations", 0))
+        model.optimizer.restore(_part(file.tensors, "optimizer/"))
+    model.seed = int(file.state.get("seed", model.seed))
+    model._fits = int(file.state.get("fits", 0))
+    return model
+
+
+def _part(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def load_weights(model: Model, path: str | os.PathLike[str]) -> None:
+    """See `Model.load_weights`."""
+    tensors = saving.load_tensors(path)
+    weights = _part(tensors, "weights/") or tensors
+    _assign(model, weights, os.fspath(path))
+
+
+def _assign(model: Model, tensors: Mapping[str, np.ndarray], path: str) -> None:
+    """Sets all weights by name, or, where the names differ, in order; all or none."""
+    named = model.named_weights()
+    if set(named) != set(tensors):
+        if len(named) != len(tensors):
+            raise ValueError(
+                f"{path}: has {len(tensors)} weights, but {model.name} has {len(named)}"
+            )
+        tensors = dict(zip(named, tensors.values(), strict=True))
+    for name, weight in named.items():
+        if tensors[name].shape != weight.shape:
+            raise ValueError(
+                f"{path}: weight {name} has shape {tensors[name].shape}, but {model.name} wants "
+                f"{weight.shape}"
+            )
+    for name, weight in named.items():
+        weight.assign(tensors[name])

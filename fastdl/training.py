@@ -1,0 +1,297 @@
+"""The loops: fit, evaluate, predict. Data in, a Program runs, logs out.
+
+`fit` hands whole epochs to the native `Course` and comes back to Python only where somebody listens:
+for callbacks, for the progress line some ten times a second, and for signals.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastdl.callbacks import CallbackList, History
+from fastdl.data import Rows, as_inputs, as_targets, as_weights, hold_out, take
+from fastdl.kernels.program import Course
+from fastdl.programs import Compiled, compiled
+from fastdl.progress import Progress
+
+if TYPE_CHECKING:
+    from fastdl.model import Model
+
+__all__ = ["evaluate", "fit", "predict", "test_on_batch", "train_on_batch"]
+
+#: Rows of a batch of evaluate and predict, where the user does not say.
+INFERENCE_BATCH = 256
+
+_FOREVER = 1e9
+
+
+# --- fit ----------------------------------------------------------------------------------------
+
+
+def fit(
+    model: Model,
+    x: Any,
+    y: Any,
+    *,
+    batch_size: int,
+    epochs: int,
+    verbose: str | int,
+    callbacks: Any,
+    validation_split: float,
+    validation_data: Any,
+    shuffle: bool,
+    class_weight: Mapping[int, float] | None,
+    sample_weight: Any,
+    initial_epoch: int,
+    stratify: bool,
+) -> History:
+    """See `Model.fit`."""
+    batch_size = _whole("batch_size", batch_size, 1)
+    epochs = _whole("epochs", epochs, 0)
+    initial_epoch = _whole("initial_epoch", initial_epoch, 0)
+    rows = _rows(model, x, y, sample_weight, class_weight)
+    if rows.count == 0:
+        raise ValueError("x and y hold no rows")
+    validation, note = None, ""
+    if validation_data is not None:
+        validation = _validation_rows(model, validation_data)
+    elif validation_split:
+        labels = rows.targets[0].reshape(rows.count, -1)[:, 0] if stratify else None
+        first, last = hold_out(rows.count, float(validation_split), labels)
+        rows, validation = take(rows, first), take(rows, last)
+        which = "of each label" if stratify else "rows"
+        note = f"held out the last {validation.count} {which} for validation"
+
+    batch_size = min(batch_size, rows.count)
+    step = compiled(model, "train", batch_size, rows.weight is not None)
+    step.lowered.program.bind(rows.sources, [])
+    check, validation_batch = None, 1
+    if validation is not None:
+        validation_batch = min(INFERENCE_BATCH, max(validation.count, 1))
+        check = compiled(model, "evaluate", validation_batch, validation.weight is not None)
+        check.lowered.program.bind(validation.sources, [])
+
+    course = Course(
+        step.lowered.program,
+        None if check is None else check.lowered.program,
+        batch_size=batch_size,
+        validation_batch=validation_batch,
+        first_epoch=initial_epoch,
+        epochs=epochs,
+        shuffle=bool(shuffle),
+        step=model.optimizer.iterations,
+        seed=model.next_seed(),
+    )
+    progress = Progress(course.batches, verbose)
+    if note and progress.level:
+        print(note, file=progress.stream, flush=True)
+    history = History()
+    run = _Run(model, course, step, check, progress, history, callbacks)
+    try:
+        run.go()
+    finally:
+        step.lowered.program.unbind()
+        if check is not None:
+            check.lowered.program.unbind()
+    return history
+
+
+class _Run:
+    """One fit: the course, and those who look at it."""
+
+    def __init__(
+        self,
+        model: Model,
+        course: Course,
+        step: Compiled,
+        check: Compiled | None,
+        progress: Progress,
+        history: History,
+        callbacks: Any,
+    ) -> None:
+        self.model, self.course, self.step, self.check = model, course, step, check
+        self.progress, self.history = progress, history
+        self.first = course.epoch
+        self.train_columns = len(step.columns)
+        self.listeners = CallbackList(callbacks)
+        for callback in (history, *self.listeners.callbacks):
+            callback.set_model(model)
+            callback.set_params(
+                {"verbose": progress.level, "epochs": course.epochs, "steps": course.batches}
+            )
+        model.history = history
+        model.stop_training = False
+
+    def go(self) -> None:
+        """Trains to the end, or until somebody sets ``model.stop_training``."""
+        self.history.on_train_begin()
+        self.listeners.on_train_begin()
+        logs: dict[str, float] = {}
+        try:
+            if not self.listeners.callbacks and not self.progress.level:
+                self._advance("end", _FOREVER)
+                self._record_all()
+            else:
+                for epoch in range(self.first, self.course.epochs):
+                    logs = self._epoch(epoch)
+                    if self.model.stop_training:
+                        break
+        except KeyboardInterrupt:
+            self.progress.close()
+            raise
+        self.listeners.on_train_end(logs)
+        self._report_what_is_not_finite()
+
+    def _advance(self, until: str, seconds: float) -> str:
+        optimizer = self.model.optimizer
+        self.course.learning_rate = optimizer.learning_rate
+        try:
+            return self.course.advance(until, seconds)
+        finally:
+            optimizer.iterations = self.course.step
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        self.progress.start(f"Epoch {epoch + 1}/{self.course.epochs}")
+        self.listeners.on_epoch_begin(epoch)
+        interval = self.progress.interval or _FOREVER
+        if self.listeners.needs_batches:
+            for batch in range(self.course.batches):
+                self.listeners.on_train_batch_begin(batch)
+                self._advance("batch", _FOREVER)
+                logs = self._train_logs()
+                self.listeners.on_train_batch_end(batch, logs)
+                self.progress.update(batch + 1, logs)
+                if self.model.stop_training:
+                    break
+        while self._advance("epoch", interval) == "time":
+            self.progress.update(self.course.batch, self._train_logs())
+        logs = self._epoch_logs(epoch)
+        self.history.on_epoch_end(epoch, logs)
+        self.listeners.on_epoch_end(epoch, logs)
+        self.progress.finish(logs)
+        return logs
+
+    def _train_logs(self) -> dict[str, float]:
+        return _floats(self.step.logs(self.step.lowered.program.totals))
+
+    def _epoch_logs(self, epoch: int) -> dict[str, float]:
+        return _floats(self._logs(self.course.history[epoch - self.first]))
+
+    def _logs(self, totals: np.ndarray) -> dict[str, Any]:
+        logs = self.step.logs(totals[..., : self.train_columns, :])
+        if self.check is not None:
+            later = self.check.logs(totals[..., self.train_columns :, :])
+            logs.update({f"val_{name}": value for name, value in later.items()})
+        return logs
+
+    def _record_all(self) -> None:
+        logs = self._logs(self.course.history)
+        self.history.epoch = list(range(self.first, self.course.epochs))
+        self.history.history = {name: values.tolist() for name, values in logs.items()}
+
+    def _report_what_is_not_finite(self) -> None:
+        losses = self.history.history.get("loss", [])
+        if losses and not math.isfinite(losses[-1]):
+            first = next(i for i, loss in enumerate(losses) if not math.isfinite(loss))
+            warnings.warn(
+                f"{self.model.name}: the loss became {losses[first]} in epoch "
+                f"{self.history.epoch[first] + 1}; look for NaN or Inf in the data, lower the "
+                f"learning rate, or clip gradients (clipnorm=)",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+
+def _rows(
+    model: Model, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None
+) -> Rows:
+    model.build_for(x)
+    inputs = as_inputs(x, model.input_names, model.row_shapes)
+    if y is None:
+        raise ValueError("y must be given")
+    targets = as_targets(y, model.targets)
+    return Rows(inputs, targets, as_weights(sample_weight, class_weight, targets, model.targets))
+
+
+def _validation_rows(model: Model, data: Any) -> Rows:
+    if not isinstance(data, Sequence) or len(data) not in (2, 3):
+        raise ValueError("validation_data must be (x, y) or (x, y, sample_weight)")
+    return _rows(model, data[0], data[1], data[2] if len(data) == 3 else None, None)
+
+
+def _whole(name: str, value: Any, low: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}")
+    return int(value)
+
+
+def _floats(logs: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in logs.items()}
+
+
+# --- single batches, evaluation, prediction ---------------------------------------------------------
+
+
+def train_on_batch(
+    model: Model, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None
+) -> dict[str, float]:
+    """See `Model.train_on_batch`."""
+    rows = _rows(model, x, y, sample_weight, class_weight)
+    optimizer = model.optimizer
+    program = compiled(model, "train", max(rows.count, 1), rows.weight is not None)
+    logs = _run(
+        program,
+        rows,
+        step=optimizer.iterations + 1,
+        seed=model.seed,
+        learning_rate=optimizer.learning_rate,
+    )
+    optimizer.iterations += 1
+    return logs
+
+
+def test_on_batch(model: Model, x: Any, y: Any, sample_weight: Any) -> dict[str, float]:
+    """The logs of one batch, without training."""
+    rows = _rows(model, x, y, sample_weight, None)
+    return _run(compiled(model, "evaluate", max(rows.count, 1), rows.weight is not None), rows)
+
+
+def evaluate(
+    model: Model, x: Any, y: Any, batch_size: int | None, sample_weight: Any
+) -> dict[str, float]:
+    """See `Model.evaluate`."""
+    rows = _rows(model, x, y, sample_weight, None)
+    batch = INFERENCE_BATCH if batch_size is None else _whole("batch_size", batch_size, 1)
+    batch = max(min(batch, rows.count), 1)
+    return _run(compiled(model, "evaluate", batch, rows.weight is not None), rows)
+
+
+def _run(program: Compiled, rows: Rows, **context: Any) -> dict[str, float]:
+    with program.lock:
+        native = program.lowered.program
+        native.bind(rows.sources, [])
+        native.run(native.capacity, **context)
+        native.unbind()
+        return _floats(program.logs(native.totals))
+
+
+def predict(model: Model, x: Any, batch_size: int | None) -> list[np.ndarray]:
+    """See `Model.predict`; one array for each output."""
+    model.build_for(x)
+    inputs = as_inputs(x, model.input_names, model.row_shapes)
+    count = len(Rows(inputs, [], None).inputs[0])
+    batch = INFERENCE_BATCH if batch_size is None else _whole("batch_size", batch_size, 1)
+    program = compiled(model, "predict", batch)
+    native = program.lowered.program
+    with program.lock:
+        results = [np.empty((count, *b.shape[1:]), b.dtype) for b in native.fetch_buffers]
+        native.bind(inputs, results)
+        native.run(batch)
+        native.unbind()
+    return results
+
