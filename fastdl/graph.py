@@ -75,7 +75,9 @@ def differentiate(
     with Trace(training=True) as trace:
         for node in reversed(nodes):
             out_grads = {
-                f"grad_{name}": g for name, t in node.outputs.items() if (g := gradient(t))
+                f"grad_{name}": g
+                for name, t in node.outputs.items()
+                if (g := gradient(t)) is not None
             }
             if out_grads:
                 for name, value in _backward(node, out_grads, needed):
@@ -115,7 +117,7 @@ def _backward(
         if not any(node.inputs[name] in needed for _, name in targets):
             continue
         arguments = {
-            a.name: out_grads.get(a.name) or node.argument(a.name)
+            a.name: out_grads[a.name] if a.name in out_grads else node.argument(a.name)
             for a in op.inputs
         }
         options = {o.name: node.options[o.name] for o in op.options if o.name in node.options}

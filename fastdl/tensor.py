@@ -147,7 +147,8 @@ class Node:
         return self.op.name if self.op else "reshape"
 
     def argument(self, name: str) -> Tensor | None:
-        return self.inputs.get(name) or self.outputs.get(name)
+        """The tensor of an argument, input or output."""
+        return self.inputs[name] if name in self.inputs else self.outputs.get(name)
 
 
 # --- recording ----------------------------------------------------------------------------------
