@@ -12,6 +12,9 @@ from fastdl._optional import optional
 
 __all__ = ["Progress", "format_logs", "format_seconds", "resolve_verbose"]
 
+# Seconds between two pictures of a bar, and before the first: a short epoch needs no bar.
+_PAUSE = 0.05
+
 
 def resolve_verbose(verbose: str | int | bool, stream: TextIO | None = None) -> int:
     """Return 0 (silent), 1 (a bar that moves) or 2 (one line an epoch).
@@ -122,7 +125,8 @@ class Progress:
         self._title = ""
         self._done = 0
         self._begin = 0.0
-        self._shown = -math.inf
+        self._shown = 0.0
+        self._drawn = False
         self._tqdm: Any = None
 
     @property
@@ -132,20 +136,8 @@ class Progress:
 
     def start(self, title: str) -> None:
         """Begin an epoch called ``title`` (``"Epoch 1/5"``), and its clock."""
-        self._title, self._done, self._shown = title, 0, -math.inf
-        tqdm = optional("tqdm") if self.level == 1 else None
-        if tqdm is not None:
-            layout = "{desc} {n_fmt}/{total_fmt} |{bar:20}| {elapsed}<{remaining}{postfix}"
-            self._tqdm = tqdm.tqdm(
-                total=self.steps,
-                desc=title,
-                leave=False,
-                file=self.stream,
-                bar_format=layout if self.steps else None,
-                dynamic_ncols=True,
-                mininterval=0.0,
-            )
-        self._begin = time.perf_counter()
+        self._title, self._done = title, 0
+        self._begin = self._shown = time.perf_counter()
 
     def update(self, step: int, logs: Mapping[str, Any] | None = None) -> None:
         """Show that ``step`` batches of the epoch are done; often called, it shows only some.
@@ -161,14 +153,15 @@ class Progress:
         if self.level != 1:
             return
         now = time.perf_counter()
-        if now - self._shown < 0.05 and step != self.steps:
+        if now - self._shown < _PAUSE:
             return
-        self._shown = now
+        if not self._drawn:
+            self._open()
+        self._shown, self._drawn = now, True
         text = format_logs(logs)
         if self._tqdm is not None:
-            self._tqdm.set_postfix_str(text, refresh=False)
-            self._tqdm.update(step - self._tqdm.n)
-            self._tqdm.refresh()
+            self._tqdm.n = step
+            self._tqdm.set_postfix_str(text)
         else:
             self._draw(self._bar(step, now - self._begin, text))
 
@@ -200,9 +193,25 @@ class Progress:
         if self._tqdm is not None:
             self._tqdm.close()
             self._tqdm = None
-        elif self.level == 1 and self._shown > -math.inf:
+        elif self._drawn:
             self._draw("")
-        self._shown = -math.inf
+        self._drawn = False
+
+    def _open(self) -> None:
+        """Make tqdm's bar, where there is tqdm."""
+        tqdm = optional("tqdm")
+        if tqdm is None:
+            return
+        layout = "{desc} {n_fmt}/{total_fmt} |{bar:20}| {elapsed}<{remaining}{postfix}"
+        self._tqdm = tqdm.tqdm(
+            total=self.steps,
+            desc=self._title,
+            leave=False,
+            file=self.stream,
+            bar_format=layout if self.steps else None,
+            dynamic_ncols=True,
+        )
+        self._tqdm.start_t -= time.perf_counter() - self._begin
 
     def _bar(self, step: int, elapsed: float, logs: str) -> str:
         """Return the plain bar's text."""

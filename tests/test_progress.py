@@ -39,6 +39,12 @@ def test_verbose_mistakes(verbose):
         resolve_verbose(verbose)
 
 
+@pytest.fixture
+def at_once(monkeypatch):
+    """Make bars appear without waiting."""
+    monkeypatch.setattr(progress, "_PAUSE", 0.0)
+
+
 def run(stream, verbose="auto", steps=40):
     display = Progress(steps, verbose, stream)
     for epoch in range(2):
@@ -62,7 +68,7 @@ def test_a_file_gets_one_line_an_epoch():
 
 @pytest.mark.parametrize("with_tqdm", [False, True])
 @pytest.mark.parametrize("steps", [40, None])
-def test_a_terminal_gets_a_bar_and_keeps_the_same_lines(monkeypatch, with_tqdm, steps):
+def test_a_terminal_gets_a_bar_and_keeps_the_same_lines(monkeypatch, at_once, with_tqdm, steps):
     if not with_tqdm:
         monkeypatch.setattr(progress, "optional", lambda name: None)
     elif importlib.util.find_spec("tqdm") is None:
@@ -75,7 +81,12 @@ def test_a_terminal_gets_a_bar_and_keeps_the_same_lines(monkeypatch, with_tqdm, 
     assert "Epoch 1/2" in out.split("\r")[1]
 
 
-def test_a_closed_bar_leaves_nothing(monkeypatch):
+def test_a_short_epoch_has_no_bar():
+    out = run(Terminal())
+    assert out.splitlines() == LINES
+
+
+def test_a_closed_bar_leaves_nothing(monkeypatch, at_once):
     monkeypatch.setattr(progress, "optional", lambda name: None)
     stream = Terminal()
     display = Progress(10, 1, stream)
@@ -85,7 +96,7 @@ def test_a_closed_bar_leaves_nothing(monkeypatch):
     assert stream.getvalue().endswith("\r\x1b[K") and "\n" not in stream.getvalue()
 
 
-def test_the_bar_fits_the_terminal(monkeypatch):
+def test_the_bar_fits_the_terminal(monkeypatch, at_once):
     monkeypatch.setattr(progress, "optional", lambda name: None)
     monkeypatch.setenv("COLUMNS", "50")
     stream = Terminal()
