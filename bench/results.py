@@ -22,13 +22,12 @@ _ROOT = Path(__file__).parent.parent
 
 
 def environment() -> dict[str, str]:
-    """Chip, cores, memory, compiler, Python, NumPy, fastdl's configuration, commit and date."""
+    """Chip, cores, memory, system, Python, NumPy, commit, date; fastdl's compiler, instructions."""
     facts = {
         "chip": _chip(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "compiler": _first_line([os.environ.get("CC", "cc").split()[-1], "--version"]),
         "python": platform.python_version(),
         "numpy": importlib.metadata.version("numpy"),
         "commit": _commit(),
@@ -78,25 +77,20 @@ def _chip() -> str:
     return name
 
 
-def _first_line(command: list[str]) -> str:
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=_ROOT)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return (answer.stdout.splitlines() or ["unknown"])[0]
-
-
-def _commit() -> str:
-    commit = _first_line(["git", "rev-parse", "--short=12", "HEAD"])
-    changed = _first_line(["git", "status", "--porcelain", "--untracked-files=no"])
-    return commit if changed == "unknown" else f"{commit} with local changes"
+    return answer.stdout.strip()
 
 
 def _fastdl() -> dict[str, str]:
     """What fastdl says about itself, where it can be imported."""
     try:
-        from fastdl import runtime
+        from fastdl.runtime import config
     except ImportError:
         return {}
-    config = getattr(runtime, "config", None)
-    return {f"fastdl {k}": str(v) for k, v in config().items()} if config else {}
+    wanted = ("fastdl", "instruction set", "OpenMP", "compiler")
+    return {name: value for name, value in config().items() if name in wanted}

@@ -6,7 +6,7 @@ One file per peer fills in the interface of ``peer.py``; ``rows.py`` says what i
 
 from __future__ import annotations
 
-__all__ = ["OURS", "PEERS"]
+__all__ = ["NOT_IMPORTED", "OURS", "PEERS"]
 
 #: name: (module, class). The first ones are ours and always run where fastdl can be imported.
 PEERS = {
@@ -19,4 +19,6 @@ PEERS = {
     "keras": ("keras_fit", "KerasFit"),
     "sklearn": ("sklearn_mlp", "SklearnMLP"),
 }
+#: how the reason begins where a peer could not be imported
+NOT_IMPORTED = "not importable: "
 OURS = ("fastdl", "fastdl-call")

@@ -115,7 +115,8 @@ def _one_process_each(run, threads, options) -> None:
             run["versions"].update(process.versions)
         ceilings = run.setdefault("ceilings", [])
         for name in options.only:
-            ceilings.append({"row": name, **measure_ceilings(threads)})
+            if not options.quick:
+                ceilings.append({"row": name, **measure_ceilings(threads)})
             started = time.monotonic()
             ready = _compare(run["rows"][name], name, processes, options)
             _time(run["rows"][name], ready, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 
-from . import OURS, PEERS
+from . import NOT_IMPORTED, OURS, PEERS
 from .rows import ROWS
 from .verify import LOSS_TOLERANCE, WEIGHT_TOLERANCE
 
@@ -50,9 +50,11 @@ def table(run) -> str:
 
 
 def failures(runs) -> list[str]:
-    """What did not compute the same, and ours where it stopped with an error."""
+    """What did not compute the same; ours where it is missing or stopped with an error."""
     lines = []
     for run in runs:
+        if reason := _absent(run, "fastdl"):
+            lines.append(f"FAILED: fastdl {reason}")
         for row_name, entries in run["rows"].items():
             for name, entry in entries.items():
                 comparison = entry.get("comparison", {"ok": True})
@@ -83,7 +85,7 @@ def _seconds(entries, name):
 def _absent(run, name):
     """Why a peer ran no row at all; empty where it ran one."""
     reasons = [row[name].get("error") for row in run["rows"].values() if name in row]
-    if reasons and all(reasons) and len(set(reasons)) == 1 and reasons[0].startswith("not inst"):
+    if reasons and all(reasons) and len(set(reasons)) == 1 and reasons[0].startswith(NOT_IMPORTED):
         return reasons[0]
     return ""
 

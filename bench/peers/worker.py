@@ -18,6 +18,12 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
+
+from . import NOT_IMPORTED, PEERS
+from .peer import Unsupported
+from .rows import ROWS, data, initial_weights
+
 __all__: list[str] = []
 
 _FULL_SPEED_AFTER = 0.1  # seconds of warming up
@@ -31,7 +37,7 @@ def main() -> int:
     try:
         peer = _load(name)
     except ImportError as error:
-        channel.send({"skip": f"not installed: {error}"})
+        channel.send({"skip": f"{NOT_IMPORTED}{error}"})
         return 0
     channel.send({"versions": _versions(peer)})
     while (request := channel.receive()) is not None:
@@ -64,8 +70,6 @@ class _Channel:
 
 
 def _load(name):
-    from . import PEERS
-
     module, attribute = PEERS[name]
     return getattr(importlib.import_module(f".{module}", __package__), attribute)
 
@@ -82,8 +86,6 @@ def _versions(peer):
 
 def _serve(channel, peer, threads, request) -> None:
     """Answers one row's requests: {"row", ...}, then {"seconds"} any number of times, {"end"}."""
-    from .peer import Unsupported
-
     try:
         model, answer = _prepare(peer, threads, request)
         channel.send(answer)
@@ -98,10 +100,6 @@ def _serve(channel, peer, threads, request) -> None:
 
 def _prepare(peer, threads, request):
     """Builds the row, trains the steps to be compared, warms up."""
-    import numpy as np
-
-    from .rows import ROWS, data, initial_weights
-
     row = ROWS[request["row"]]
     x, y = data(row)
     peer.limit_threads(threads)
