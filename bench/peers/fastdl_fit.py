@@ -49,7 +49,8 @@ class FastdlFit(Peer):
             optimizer=optimizer,
             loss="mean_squared_error" if mse else "sparse_categorical_crossentropy",
         )
-        self.model.set_weights(_with_statistics(row, weights))
+        for weight, value in zip(self.model.trainable_weights, weights, strict=True):
+            weight.assign(value)
         self.x, self.y = x, y
 
     def epochs(self, count, batches):
@@ -65,19 +66,4 @@ class FastdlFit(Peer):
         return float(np.mean(history.history["loss"]))
 
     def weights(self):
-        arrays = self.model.get_weights()
-        if not self.row.batchnorm:
-            return arrays
-        # kernel, gamma, beta, running mean, running variance: the first three are trained
-        return [a for k, a in enumerate(arrays[:-2]) if k % 5 < 3] + arrays[-2:]
-
-
-def _with_statistics(row, weights):
-    """The arrays of ``set_weights``: each hidden BatchNorm also has a running mean and variance."""
-    if not row.batchnorm:
-        return weights
-    arrays: list[np.ndarray] = []
-    for k, width in enumerate(row.widths[1:-1]):
-        statistics = [np.zeros(width, np.float32), np.ones(width, np.float32)]
-        arrays += [*weights[3 * k : 3 * k + 3], *statistics]
-    return arrays + weights[-2:]
+        return [weight.numpy() for weight in self.model.trainable_weights]
