@@ -156,7 +156,7 @@ cdef class Program:
     cdef double *totals_at
     cdef int64_t totals_count
     cdef list keep, bound
-    cdef list feed_buffers, fetch_buffers
+    cdef readonly list feed_buffers, fetch_buffers
     cdef object lock
     cdef str isa
 

@@ -48,9 +48,9 @@ static inline void team_barrier(Team *team, int threads) {
     }
     for (int waits = 0;
          atomic_load_explicit(&team->generation, memory_order_acquire) == generation; waits++) {
-        if (waits < 4000) {
+        if (waits < 500) { /* some 10 to 30 microseconds */
             relax();
-        } else if (waits < 5000) {
+        } else if (waits < 1500) {
             sched_yield();
         } else {
             const struct timespec pause = {0, 50000};
