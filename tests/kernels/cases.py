@@ -308,23 +308,24 @@ def _product_bound(case: Case, name: str):
 
 def _norm_bound(case: Case, name: str, value):
     """Figures of the numeric bounds, which are for float32, in units of its epsilon."""
+    ulps = 5.0 if "batchnorm" in case.op.name else 4.2
     if name in ("grad_gamma", "grad_beta"):
         rows = math.prod(case.lengths["B"])
-        return 4 * math.ceil(math.log2(rows + 2)) * math.sqrt(rows + 1) * 2
+        return 8 * math.ceil(math.log2(rows + 2)) * math.sqrt(rows + 1)
     size = np.abs(value).max(initial=1.0)
-    if name == "grad_x":  # a difference that may be far smaller than what it is taken of
-        inputs = {k: v.astype(float) for k, v in case.inputs.items() if v is not None}
-        rstd = inputs.get("rstd")
-        if rstd is None:
-            rstd = 1 / np.sqrt(inputs["variance"] + case.options.get("epsilon", 1e-3))
-        for factor in (inputs["grad_out"], inputs.get("gamma", np.ones(1)), rstd):
-            size = size * max(1.0, np.abs(factor).max(initial=0.0))
-    return (5.0 if "batchnorm" in case.op.name else 4.2) * size
+    if name == "grad_x":  # a difference of three parts, each of the size of grad_out*gamma*rstd
+        given = {k: np.abs(v).max(initial=0.0) for k, v in case.inputs.items() if v is not None}
+        if "variance" in given:
+            least = case.inputs["variance"].min(initial=1.0)
+            given["rstd"] = 1 / math.sqrt(least + case.options.get("epsilon", 1e-3))
+        size = max(size, given["grad_out"] * given.get("gamma", 1.0) * given["rstd"])
+    return ulps * size
 
 
 def tolerance(case: Case, name: str, value: np.ndarray):
     """How far an output may be from the oracle's value."""
-    epsilon = np.finfo(case.dtype).eps
+    # in float64 the oracle rounds as much as the kernel does
+    epsilon = np.finfo(case.dtype).eps * (2 if case.dtype is np.float64 else 1)
     if case.op.name.startswith(("matmul", "dense")):
         bound = _product_bound(case, name) + 4 * np.abs(value)
     elif "norm_" in case.op.name and case.op.name != "squared_norm":
