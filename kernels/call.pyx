@@ -246,6 +246,16 @@ cdef class Function:
             arrays[i] = array
             op.arguments[i] = <char *> cnp.PyArray_DATA(array)
 
+        # An axis that is a sum could not be checked before both of its letters were known.
+        for i in range(self.arguments):
+            spec = &self.argument[i]
+            if op.arguments[i] != NULL:
+                array = <cnp.ndarray> arrays[i]
+                for axis in range(spec.axes):
+                    k = cnp.PyArray_NDIM(array) - spec.axes + axis
+                    if spec.addend[axis] >= 0 and wanted(op, spec, axis) != array.shape[k]:
+                        return 0
+
         op.rows_per_item = 0
         op.fixed_rows = rows if lead >= 0 else op.sizes[0]
         if check_labels and not labels_are_fine(self, op, rows):

@@ -133,7 +133,11 @@ def _check_shapes(op: Op, arrays: list[Any]) -> None:
     """Holds every shape against the table, inputs first; the first that differs is named."""
     lengths: dict[str, tuple[int, str]] = {}
     lead: tuple[tuple[int, ...], str] | None = None
-    order = sorted(range(len(arrays)), key=lambda i: op.arguments[i].role == "out")
+    # Sums of letters last: each letter has to be known by then.
+    order = sorted(
+        range(len(arrays)),
+        key=lambda i: ("+" in op.arguments[i].axes[-1], op.arguments[i].role == "out"),
+    )
     for i in order:
         argument, array = op.arguments[i], arrays[i]
         if array is None or array is False:
