@@ -94,9 +94,9 @@ def _wrong_shapes(op, argument, good):
         yield "a single number", np.array(1.0, good.dtype)
 
 
-def _bad_options(option, required):
+def _bad_options(option, tail):
     values = {"complex": 1j, "list": [1.0], "dict": {}, "object": object(), "bytes": b"x"}
-    if option.default is not None or required:
+    if not tail:  # activation=None is linear, as in a layer
         values["None"] = None
     if option.kind == "choice":
         return {**values, "unknown": "nonsense", "number": 1, "empty": "", "upper case": "KERAS"}
@@ -168,8 +168,7 @@ def bad_calls(name):
         yield changed("two float types to be written", None, **{key: other_type})
 
     for option in [*op.options, *([op.tail] if op.tail else [])]:
-        required = option != op.tail
-        for what, value in _bad_options(option, required).items():
+        for what, value in _bad_options(option, option == op.tail).items():
             yield changed(f"option is {what}", option.name, **{option.name: value})
         if option.default is None:
             yield changed("option is missing", option.name, **{option.name: ...})
