@@ -16,6 +16,7 @@ from fastdl.kernels import (
     loss,
     norm,
     product,
+    random,
     runner,
     update,
 )

@@ -1,6 +1,6 @@
 """The C side of the kernels, for the other modules here and for packages that cimport them."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 
 cdef extern from "simd/bodies.h" nogil:
@@ -141,10 +141,22 @@ cdef extern from "simd/bodies.h" nogil:
         int64_t (*fma_peak)(void *sink, int64_t iterations) noexcept nogil
         void (*triad)(void *a, const void *b, const void *c, int64_t n) noexcept nogil
         void (*update)(void *param, void *m, void *v, const void *grad, int64_t n) noexcept nogil
+    ctypedef struct Draw:
+        uint64_t seed
+        uint32_t stream, step
+    ctypedef struct RandomBodies:
+        void (*words)(uint32_t *words, uint64_t group, int64_t groups, Draw draw) noexcept nogil
+        void (*dropout)(
+            void *out, const void *x, uint32_t threshold, double scale, Draw draw, int64_t start,
+            int64_t n) noexcept nogil
+        void (*gaussian_noise)(
+            void *out, const void *x, double stddev, Draw draw, int64_t start, int64_t n
+        ) noexcept nogil
     ctypedef struct Bodies:
+        const ArithmeticBodies *arithmetic
         const ActivationBodies *activation
         const NormBodies *norm
-        const ArithmeticBodies *arithmetic
+        const RandomBodies *random
         const DataBodies *data
         const LossBodies *loss
         const UpdateBodies *update

@@ -388,7 +388,8 @@ _op(
     "dropout_forward",
     "Zeroes each element with probability ``rate`` and multiplies the rest by 1/(1 - rate). "
     "Element i draws word i % 4 of Philox4x32-10 (Salmon et al. 2011) with key ``seed`` and "
-    "counter (i // 4 as two words, stream, step), so a mask depends on nothing else.",
+    "counter (i // 4 as two words, stream, step), and is kept where the word is at least "
+    "rate*2**32: so a mask depends on nothing else.",
     _out("out", "B"),
     _in("x", "B"),
     _number("rate", None, 0.0, 1.0, open_high=True),
@@ -409,7 +410,9 @@ _op(
 )
 _op(
     "gaussian_noise_forward",
-    "out = x + stddev*normal (Box & Muller 1958 on the words that dropout would draw).",
+    "out = x + stddev*normal: Box & Muller (1958) on the upper 24 bits of the words that dropout "
+    "would draw, which float32 holds exactly. Each two words make two numbers, with u = "
+    "(first + 1)/2**24 and t = second/2**24: sqrt(-2*log(u)) times cos(2*pi*t) and sin(2*pi*t).",
     _out("out", "B"),
     _in("x", "B"),
     _number("stddev", None, 0.0),

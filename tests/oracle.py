@@ -291,9 +291,10 @@ def dropout_backward(grad_out, rate, stream=0, step=0, seed=0):
 
 
 def gaussian_noise_forward(x, stddev, stream=0, step=0, seed=0):
-    words = _words(x.size, stream, step, seed).reshape(-1, 2)  # each two words make two numbers
-    radius = np.sqrt(-2 * np.log((words[:, 0] + 1.0) / 2.0**32))
-    angle = 2 * math.pi * words[:, 1] / 2.0**32
+    # Each two words make two numbers, from their upper 24 bits, which float32 holds too.
+    words = _words(x.size, stream, step, seed).reshape(-1, 2) >> np.uint64(8)
+    radius = np.sqrt(-2 * np.log((words[:, 0] + 1.0) / 2.0**24))
+    angle = 2 * math.pi * words[:, 1] / 2.0**24
     normal = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
     return x + stddev * normal.ravel()[: x.size].reshape(x.shape)
 

@@ -11,6 +11,7 @@
 #include "activation.h"
 #include "norm.h"
 #include "arithmetic.h"
+#include "random.h"
 #include "data.h"
 #include "loss.h"
 #include "update.h"
@@ -21,6 +22,7 @@ typedef struct {
     const ActivationBodies *activation;
     const NormBodies *norm;
     const ArithmeticBodies *arithmetic;
+    const RandomBodies *random;
     const DataBodies *data;
     const LossBodies *loss;
     const UpdateBodies *update;
