@@ -69,7 +69,7 @@ def _positive(text: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    def command(name: str, run: Any, **texts: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Any, **texts: Any) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name, formatter_class=argparse.RawDescriptionHelpFormatter, **texts
         )
@@ -191,7 +191,11 @@ def _train(args: argparse.Namespace) -> None:
     fastdl.set_seed(args.seed)
     print(f"data: {source}, {len(x)} rows to train, {len(x_test)} to test")
     print(f"network: {x.shape[1]}-{args.hidden}-{classes}, batches of {args.batch_size}")
-    print(f"instruction set: {dispatch.isa()}, backend: {fastdl.get_backend()}", flush=True)
+    print(
+        f"instruction set: {dispatch.isa()}, threads: {fastdl.get_num_threads()}, "
+        f"backend: {fastdl.get_backend()}",
+        flush=True,
+    )
     model = fastdl.Sequential(
         [Dense(args.hidden, activation="relu"), Dense(classes, activation="softmax")]
     )
