@@ -8,6 +8,7 @@ and makes a word for it, some sixteen integer operations a word.
 
 from libc.math cimport ceil
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport Context, Draw, Kernel, Op, register_elementwise
@@ -74,3 +75,24 @@ def philox_words(
     draw.seed, draw.stream, draw.step = seed, stream, step
     if words.shape[0]:
         bodies_of(float64).random.words(&words[0], group, words.shape[0] // 4, draw)
+
+
+def dropout_of_span(
+    unsigned char[::1] out not None, const unsigned char[::1] x not None, int itemsize,
+    int64_t start, int64_t count, double rate, int64_t seed,
+):
+    """Dropout of elements start ... start + count - 1 alone, of arrays as bytes; for the tests."""
+    cdef Op op
+    cdef Context context
+    if start < 0 or count < 0 or (start + count) * itemsize > min(out.shape[0], x.shape[0]):
+        raise ValueError("dropout_of_span: the arrays end before the span")
+    memset(&op, 0, sizeof(op))
+    memset(&context, 0, sizeof(context))
+    op.bodies = bodies_of(itemsize == 8)
+    op.itemsize = itemsize
+    op.options[AMOUNT].number = rate
+    context.seed = seed
+    if count:
+        op.arguments[OUT] = <char *> &out[0]
+        op.arguments[X] = <char *> &x[0]
+        dropout_span(&op, &context, start, count)
