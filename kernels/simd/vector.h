@@ -12,6 +12,11 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__AVX2__)
+#include <immintrin.h> /* only for partial loads and stores, below; brings POSIX's select() */
+#define select select_lanes
+#endif
+
 #if REAL_BITS == 32
 typedef float real;
 typedef int32_t whole; /* as wide as real */
@@ -32,16 +37,65 @@ enum { LANES = VECTOR_BYTES / (REAL_BITS / 8) };
 
 INLINE vec broadcast(real x) { return x - (vec){0}; }
 
+/* Parts of vectors: masked instructions where the set has them. A memcpy of a length that is not
+ * constant is a call, which would also spill every vector register. */
+#if defined(__AVX512F__)
+#if REAL_BITS == 32
+INLINE vec load_part(const real *p, int64_t lanes) {
+    return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << lanes) - 1), p);
+}
+INLINE void store_part(real *p, vec x, int64_t lanes) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << lanes) - 1), (__m512)x);
+}
+#else
+INLINE vec load_part(const real *p, int64_t lanes) {
+    return (vec)_mm512_maskz_loadu_pd((__mmask8)((1u << lanes) - 1), p);
+}
+INLINE void store_part(real *p, vec x, int64_t lanes) {
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << lanes) - 1), (__m512d)x);
+}
+#endif
+#elif defined(__AVX2__)
+#if REAL_BITS == 32
+INLINE __m256i part_mask(int64_t lanes) {
+    return (__m256i)((ivec){0, 1, 2, 3, 4, 5, 6, 7} < (whole)lanes);
+}
+INLINE vec load_part(const real *p, int64_t lanes) {
+    return (vec)_mm256_maskload_ps(p, part_mask(lanes));
+}
+INLINE void store_part(real *p, vec x, int64_t lanes) {
+    _mm256_maskstore_ps(p, part_mask(lanes), (__m256)x);
+}
+#else
+INLINE __m256i part_mask(int64_t lanes) { return (__m256i)((ivec){0, 1, 2, 3} < (whole)lanes); }
+INLINE vec load_part(const real *p, int64_t lanes) {
+    return (vec)_mm256_maskload_pd(p, part_mask(lanes));
+}
+INLINE void store_part(real *p, vec x, int64_t lanes) {
+    _mm256_maskstore_pd(p, part_mask(lanes), (__m256d)x);
+}
+#endif
+#else
+INLINE vec load_part(const real *p, int64_t lanes) {
+    vec x = {0};
+    for (int i = 0; i < LANES - 1; i++)
+        if (i < lanes) x[i] = p[i];
+    return x;
+}
+INLINE void store_part(real *p, vec x, int64_t lanes) {
+    for (int i = 0; i < LANES - 1; i++)
+        if (i < lanes) p[i] = x[i];
+}
+#endif
+
 INLINE vec load(const real *p, int64_t lanes) {
     if (lanes >= LANES) return *(const vec_unaligned *)p;
-    vec x = {0};
-    memcpy(&x, p, (size_t)lanes * sizeof(real));
-    return x;
+    return load_part(p, lanes);
 }
 
 INLINE void store(real *p, vec x, int64_t lanes) {
     if (lanes >= LANES) *(vec_unaligned *)p = x;
-    else memcpy(p, &x, (size_t)lanes * sizeof(real));
+    else store_part(p, x, lanes);
 }
 
 /* m ? a : b in each lane; m is all ones or all zeros, as comparisons give it. */
