@@ -477,9 +477,9 @@ def adagrad_update(
     return w - learning_rate * g / below, square
 
 
-def squared_norm(grad, param=None, before=0.0, l1=0.0, l2=0.0):
+def squared_norm(grad, param=None, before=None, l1=0.0, l2=0.0):
     g = grad if param is None else _penalised(grad, param, l1, l2)
-    return np.array([(g**2).sum()]) + before
+    return np.array([(g**2).sum()]) + (0.0 if before is None else before)
 
 
 def clip_scale(squares, clipnorm):
