@@ -39,16 +39,20 @@ cdef class Function:
     cdef int arguments, options, sizes, results
     cdef ArgumentSpec argument[MAX_ARGUMENTS]
     cdef OptionSpec option[MAX_OPTIONS]
-    cdef dict slots             # keyword: index of the argument, or MAX_ARGUMENTS + the option's
-    cdef list positional        # indices of the inputs
-    cdef list choices           # of each option: {name: index}, or None
-    cdef tuple defaults         # of each option
+    cdef int inputs
+    cdef int input[MAX_ARGUMENTS]   # which arguments are inputs
+    cdef int needed_options     # a bit for each option that has no default
     cdef bint inplace
+    cdef dict slots             # keyword: index of the argument, or MAX_ARGUMENTS + the option's
+    cdef list choices           # of each option: {name: index}, or None
+    cdef list needs             # (argument, option): the one must be given where the other is on
+    cdef Op blank               # with all defaults
+    cdef Context blank_context
 
-    cdef object run(self, list arrays, list values, object activation)
+    cdef object run(self, Op *ops, Context *context, list arrays, object activation)
 
-    # Checks the option values and puts them into the op, dynamic ones into the context.
-    cdef int set_options(self, Op *op, Context *context, list values) except -1
+    # Checks one option's value and puts it into the op; a dynamic one into the context.
+    cdef int set_option(self, Op *op, Context *context, int i, object value) except -1
 
     # Puts the arrays (one entry an argument) into the op and allocates outputs that are None.
     # Returns 0 where an array has to be converted or refused first.

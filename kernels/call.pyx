@@ -41,22 +41,29 @@ cdef class Function:
                 or self.sizes > MAX_SIZES):
             raise ImportError(f"op {name}: op.h has no room for it")
         self.slots = {}
-        self.positional = []
+        self.inputs = 0
+        self.needed_options = 0
         for i, argument in enumerate(op.arguments):
             self.slots[argument.name] = i
             if argument.role != "out":
-                self.positional.append(i)
+                self.input[self.inputs] = i
+                self.inputs += 1
             spec_argument(&self.argument[i], argument, op.letters)
         self.results = sum(a.role == "out" for a in op.arguments)
         self.choices = []
+        memset(&self.blank, 0, sizeof(Op))
+        memset(&self.blank_context, 0, sizeof(Context))
         for i, option in enumerate(op.options):
             self.slots[option.name] = MAX_ARGUMENTS + i
             self.choices.append({c: k for k, c in enumerate(option.choices)} or None)
             spec_option(&self.option[i], option)
+            if option.default is None:
+                self.needed_options |= 1 << i
+            else:
+                self.set_option(&self.blank, &self.blank_context, i, option.default)
         names = [o.name for o in op.options]
         self.needs = [
             (i, names.index(a.needed_by)) for i, a in enumerate(op.arguments) if a.needed_by]
-        self.defaults = tuple([o.default for o in op.options])
         self.__name__ = self.__qualname__ = name
         self.__module__ = "fastdl.kernels"
         self.__doc__ = door.document(op)
@@ -66,16 +73,18 @@ cdef class Function:
         return f"<op fastdl.kernels.{self.op.name}{self.__signature__}>"
 
     def __call__(self, *args, **kwargs):
+        cdef Op ops[2]
+        cdef Context context = self.blank_context
         cdef list arrays = [None] * self.arguments
-        cdef list values = list(self.defaults)
         cdef object activation = None
-        cdef int i, slot
-        if len(args) > len(self.positional):
+        cdef int i, slot, given = 0
+        ops[0] = self.blank
+        if len(args) > self.inputs:
             raise TypeError(
-                f"{self.op.name}: takes at most {len(self.positional)} positional arguments, "
+                f"{self.op.name}: takes at most {self.inputs} positional arguments, "
                 f"got {len(args)}")
         for i in range(len(args)):
-            arrays[self.positional[i]] = args[i]
+            arrays[self.input[i]] = args[i]
         for name, value in kwargs.items():
             found = self.slots.get(name)
             if found is None:
@@ -85,35 +94,34 @@ cdef class Function:
                 raise TypeError(door.unknown_argument(self.op, name))
             slot = found
             if slot >= MAX_ARGUMENTS:
-                values[slot - MAX_ARGUMENTS] = value
+                self.set_option(&ops[0], &context, slot - MAX_ARGUMENTS, value)
+                given |= 1 << (slot - MAX_ARGUMENTS)
             elif arrays[slot] is not None:
                 raise TypeError(f"{self.op.name}: argument {name!r} was given twice")
             else:
                 arrays[slot] = value
-        return self.run(arrays, values, activation)
+        if self.needed_options & ~given:
+            for i in range(self.options):
+                if self.needed_options & ~given & (1 << i):
+                    raise TypeError(door.bad_option(self.op, i, None))
+        for needed, option in self.needs:
+            if is_on(&ops[0], &self.option[option], option) and arrays[needed] is None:
+                raise ValueError(door.needed_argument(self.op, needed))
+        return self.run(ops, &context, arrays, activation)
 
-    cdef object run(self, list arrays, list values, object activation):
-        cdef Op ops[2]
-        cdef Context context
+    cdef object run(self, Op *ops, Context *context, list arrays, object activation):
         cdef int count = 1
         cdef Function tail = None
-        cdef list originals = arrays
         cdef list copies = None
-        memset(ops, 0, sizeof(ops))
-        memset(&context, 0, sizeof(context))
-        self.set_options(&ops[0], &context, values)
-        for slot, option in self.needs:
-            if values[option] and arrays[slot] is None:
-                raise ValueError(door.needed_argument(self.op, slot, values[option]))
+        ops[1].workspace = NULL
         if activation is not None:
             tail = door.tail_function(self.op, activation)
         if not self.set_arrays(&ops[0], arrays, True):
-            originals = list(arrays)
             copies = door.prepare(self.op, arrays)
             if not self.set_arrays(&ops[0], arrays, True):
                 raise SystemError(f"{self.op.name}: arguments were not understood")  # a bug
         if tail is not None:
-            tail.set_options(&ops[1], &context, list(tail.defaults))
+            ops[1] = tail.blank
             if not tail.set_arrays(&ops[1], [arrays[0], arrays[0]], False):
                 raise SystemError(f"{self.op.name}: the activation was not understood")  # a bug
             if tail.op.elementwise:
@@ -126,7 +134,7 @@ cdef class Function:
             if count == 2:
                 give_workspace(&ops[1])
             with nogil:
-                run_once(ops, count, &context)
+                run_once(ops, count, context)
         finally:
             free(ops[0].workspace)
             free(ops[1].workspace)
@@ -141,51 +149,47 @@ cdef class Function:
         results = tuple([arrays[i] for i in range(self.results) if arrays[i] is not False])
         return results if len(results) > 1 else results[0]
 
-    cdef int set_options(self, Op *op, Context *context, list values) except -1:
-        cdef int i
+    cdef int set_option(self, Op *op, Context *context, int i, object value) except -1:
         cdef double number
         cdef int64_t whole = 0
-        cdef OptionSpec *spec
-        for i in range(self.options):
-            spec = &self.option[i]
-            value = values[i]
-            if spec.kind == CHOICE:
-                index = self.choices[i].get(value) if isinstance(value, str) else None
-                if index is None:
-                    raise ValueError(door.bad_option(self.op, i, value))
-                op.options[i].whole = index
-                continue
-            if spec.kind == FLAG:
-                if not isinstance(value, (bool, np.bool_)):
-                    raise TypeError(door.bad_option(self.op, i, value))
-                op.options[i].whole = bool(value)
-                continue
-            try:
-                if isinstance(value, (bool, str)):
-                    raise TypeError
-                if spec.kind == WHOLE:
-                    whole = value.__index__()
-                    number = <double> whole
-                else:
-                    number = value
-            except (TypeError, AttributeError):
-                raise TypeError(door.bad_option(self.op, i, value)) from None
-            except OverflowError:
-                raise ValueError(door.bad_option(self.op, i, value)) from None
-            if (isnan(number) or number < spec.low or number > spec.high
-                    or (spec.open_low and number == spec.low)
-                    or (spec.open_high and number == spec.high)):
+        cdef OptionSpec *spec = &self.option[i]
+        if spec.kind == CHOICE:
+            index = self.choices[i].get(value) if isinstance(value, str) else None
+            if index is None:
                 raise ValueError(door.bad_option(self.op, i, value))
-            if spec.target == LEARNING_RATE:
-                context.learning_rate = number
-            elif spec.target == STEP:
-                context.step = whole
-            elif spec.target == SEED:
-                context.seed = whole
-            elif spec.kind == WHOLE:
-                op.options[i].whole = whole
+            op.options[i].whole = index
+            return 0
+        if spec.kind == FLAG:
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(door.bad_option(self.op, i, value))
+            op.options[i].whole = bool(value)
+            return 0
+        try:
+            if isinstance(value, (bool, str)):
+                raise TypeError
+            if spec.kind == WHOLE:
+                whole = value.__index__()
+                number = <double> whole
             else:
-                op.options[i].number = number
+                number = value
+        except (TypeError, AttributeError):
+            raise TypeError(door.bad_option(self.op, i, value)) from None
+        except OverflowError:
+            raise ValueError(door.bad_option(self.op, i, value)) from None
+        if (isnan(number) or number < spec.low or number > spec.high
+                or (spec.open_low and number == spec.low)
+                or (spec.open_high and number == spec.high)):
+            raise ValueError(door.bad_option(self.op, i, value))
+        if spec.target == LEARNING_RATE:
+            context.learning_rate = number
+        elif spec.target == STEP:
+            context.step = whole
+        elif spec.target == SEED:
+            context.seed = whole
+        elif spec.kind == WHOLE:
+            op.options[i].whole = whole
+        else:
+            op.options[i].number = number
         return 0
 
     cdef int set_arrays(self, Op *op, list arrays, bint check_labels) except -1:
@@ -199,7 +203,8 @@ cdef class Function:
             op.sizes[i] = -1
 
         # Inputs first: they say the float type, the rows and the letters.
-        for i in self.positional:
+        for k in range(self.inputs):
+            i = self.input[k]
             spec = &self.argument[i]
             value = arrays[i]
             if value is None:
@@ -310,6 +315,11 @@ cdef int spec_option(OptionSpec *spec, option) except -1:
     spec.open_low = option.open_low
     spec.open_high = option.open_high
     return 0
+
+
+cdef bint is_on(const Op *op, const OptionSpec *spec, int i) noexcept:
+    """Whether an option is true, or a number other than 0."""
+    return op.options[i].number != 0 if spec.kind == NUMBER else op.options[i].whole != 0
 
 
 cdef int64_t wanted(const Op *op, const ArgumentSpec *spec, int axis) noexcept nogil:

@@ -245,10 +245,10 @@ def bad_option(op: Op, index: int, value: Any) -> str:
     )
 
 
-def needed_argument(op: Op, index: int, value: Any) -> str:
+def needed_argument(op: Op, index: int) -> str:
     """An optional argument was left out that an option's value asks for."""
     a = op.arguments[index]
-    return f"{op.name}: argument {a.name!r} is needed where {a.needed_by} is {value!r}"
+    return f"{op.name}: argument {a.name!r} is needed with {a.needed_by}"
 
 
 def unknown_argument(op: Op, name: str) -> str:

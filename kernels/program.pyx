@@ -7,8 +7,6 @@ takes Programs over data for many epochs: it shuffles, trains, validates and kee
 comes back when somebody in Python has to act.
 """
 
-import threading
-
 import numpy as np
 
 cimport numpy as cnp
@@ -21,18 +19,22 @@ from libc.string cimport memcpy, memset
 from fastdl.kernels.call cimport Function, give_workspace
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
-    MAX_ARGUMENTS, SPAN, Context, Kernel, Op, Stage, Team, ceil_divide, flush_denormals, note_run,
+    MAX_ARGUMENTS, SPAN, Context, Kernel, Op, Stage, Team, ceil_divide, flush_denormals, is_forced, note_run,
     note_threads, now_ns, op_rows, plan, restore_denormals, smaller, team_note, team_size,
     team_start, team_worked, threads_now, work,
 )
 
-from fastdl.kernels import dispatch
+from fastdl.kernels import door
+from fastdl.kernels.table import DYNAMIC_OPTIONS
 
 cnp.import_array()
 
 
 # Work in nanoseconds that makes one more thread worth while: what a barrier costs, some times over.
 cdef enum: PROGRAM_GRAIN = 2500
+
+# A run that is shorter than this in all does not wake a second thread.
+cdef enum: WORTH_THREADS = 50000
 
 # A chunk of batches runs in one parallel region; between chunks signals are looked for.
 cdef enum: CHUNK_NANOSECONDS = 20000000
@@ -157,8 +159,6 @@ cdef class Program:
     cdef int64_t totals_count
     cdef list keep, bound
     cdef readonly list feed_buffers, fetch_buffers
-    cdef object lock
-    cdef str isa
 
     def __cinit__(self, int64_t capacity, list steps not None, list feeds not None,
                   list fetches not None, cnp.ndarray totals not None):
@@ -176,8 +176,6 @@ cdef class Program:
         self.totals_at = <double *> cnp.PyArray_DATA(totals)
         self.totals_count = totals.size
         self.keep = [totals]
-        self.lock = threading.Lock()
-        self.isa = dispatch.isa()
         self.feed_buffers = feeds
         self.fetch_buffers = fetches
         self.feeds, self.fetches = len(feeds), len(fetches)
@@ -229,16 +227,14 @@ cdef class Program:
                  int64_t per_item) except -1:
         from fastdl import kernels
         cdef Function function = getattr(kernels, name)
-        values = list(function.defaults)
+        op[0] = function.blank
         for i, option in enumerate(function.op.options):
             if option.name in options:
-                values[i] = options[option.name]
-            elif option.default is None:
-                values[i] = option.low
-        function.set_options(op, context, values)
+                function.set_option(op, context, i, options[option.name])
+            elif option.default is None and option.name not in DYNAMIC_OPTIONS:
+                raise ValueError(f"Program: {name}: option {option.name} is missing")
         arrays = list(arrays)
         if not function.set_arrays(op, arrays, False):
-            from fastdl.kernels import door
             copies = door.prepare(function.op, list(arrays))
             raise ValueError(f"Program: {name}: arrays overlap or are not contiguous: {copies}")
         if per_item:
@@ -338,15 +334,18 @@ cdef class Program:
     cdef void prepare(self, int64_t batch, int64_t total) noexcept nogil:
         """Cuts the ops into stages for full batches and for the last one."""
         cdef Context context
-        cdef int kind, i
+        cdef int kind, i, ops = self.feeds + self.heads + self.fetches, threads = threads_now()
         memset(&context, 0, sizeof(context))
+        context.rows = smaller(batch, total)
+        if threads > 1 and not is_forced() and (
+                total_cost(self.ops, ops, &context) * ceil_divide(total, batch) < WORTH_THREADS):
+            threads = 1
         self.plan_.threads = 1
         for kind in range(2):
             context.rows = smaller(batch, total) if kind == 0 else (total - 1) % batch + 1
             self.plan_.rows[kind] = context.rows
             self.plan_.count[kind] = plan(
-                self.ops, self.feeds + self.heads + self.fetches, &context, threads_now(),
-                PROGRAM_GRAIN, self.plan_.stages[kind])
+                self.ops, ops, &context, threads, PROGRAM_GRAIN, self.plan_.stages[kind])
             for i in range(self.plan_.count[kind]):
                 self.plan_.threads = max(self.plan_.threads, self.plan_.stages[kind][i].threads)
 
@@ -404,6 +403,16 @@ cdef void share_of_stretch(
         context.step += 1
     restore_denormals(state)
     team_note(team, worked)
+
+
+cdef double total_cost(const Op *ops, int count, const Context *context) noexcept nogil:
+    """Roughly the nanoseconds that one batch takes on one thread."""
+    cdef double cost = 0
+    cdef int i, phase
+    for i in range(count):
+        for phase in range(ops[i].kernel.phases):
+            cost += ops[i].kernel.cost(&ops[i], context, phase)
+    return cost
 
 
 cdef int check_buffer(cnp.ndarray buffer, int64_t capacity) except -1:

@@ -235,6 +235,9 @@ cdef const Kernel *kernel_of(str name) except NULL
 # How many threads a run that starts now may use.
 cdef int threads_now() noexcept nogil
 
+# Whether the tests want every phase on all threads.
+cdef bint is_forced() noexcept nogil
+
 # Long runs say when they begin (1) and end (-1): they share the automatic number of threads.
 cdef void note_run(int change) noexcept nogil
 

@@ -106,6 +106,10 @@ cdef int threads_now() noexcept nogil:
     return max(1, min(usable_processors, openmp_threads()) // max(1, runs_under_way()))
 
 
+cdef bint is_forced() noexcept nogil:
+    return forced
+
+
 cdef void note_run(int change) noexcept nogil:
     count_run(change)
 
