@@ -1,11 +1,19 @@
-"""Looking things up by the names that people type, and saying what was meant when it is wrong."""
+"""Things that people name: looked up, made from configs, and told apart when the name is wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["lookup", "nearest", "snake_case", "split_config", "unknown_name"]
+__all__ = [
+    "Configurable",
+    "lookup",
+    "make",
+    "nearest",
+    "snake_case",
+    "split_config",
+    "unknown_name",
+]
 
 T = TypeVar("T")
 
@@ -70,3 +78,46 @@ def split_config(kind: str, config: Mapping[str, Any]) -> tuple[str, dict[str, A
             f"a config of a {kind} is {{'class_name': str, 'config': dict}}, not {dict(config)!r}"
         )
     return name, dict(arguments)
+
+
+def make(kind: str, identifier: str | Mapping[str, Any], table: Mapping[str, type[T]]) -> T:
+    """Return the object that a name or a config means, by its class in ``table``.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown (the message gives the nearest one), or the config is malformed.
+    """
+    if isinstance(identifier, str):
+        return lookup(kind, identifier, table)()
+    name, arguments = split_config(kind, identifier)
+    cls = lookup(kind, name, table)
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise ValueError(f"the config of {kind} {name!r} is wrong: {error}") from None
+
+
+class Configurable:
+    """An object that is its class and its arguments: equal to those with the same.
+
+    ``_arguments`` names the arguments, which are kept as attributes of the same names.
+    """
+
+    _arguments: tuple[str, ...] = ()
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal object."""
+        return {name: getattr(self, name) for name in self._arguments}
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Configurable):
+            return NotImplemented
+        return type(self) is type(other) and self.get_config() == other.get_config()
+
+    def __hash__(self) -> int:
+        return hash((type(self), repr(self)))

@@ -13,7 +13,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdl._names import lookup, snake_case, split_config
+from fastdl._names import Configurable, lookup, make, snake_case
 
 __all__ = [
     "Constant",
@@ -89,13 +89,12 @@ def _number(name: str, value: float, low: float = -math.inf) -> float:
     return number
 
 
-class Initializer:
+class Initializer(Configurable):
     """The base of all initializers. A subclass writes ``_draw`` and keeps its arguments' names.
 
-    ``get_config`` returns the arguments by the names of the attributes listed in ``_arguments``.
+    >>> HeNormal(seed=3).get_config(), HeNormal(seed=3) == HeNormal(seed=3)
+    ({'seed': 3}, True)
     """
-
-    _arguments: tuple[str, ...] = ()
 
     def __call__(
         self,
@@ -132,26 +131,6 @@ class Initializer:
     def _draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
         """Return the values, in float64 or smaller."""
         raise NotImplementedError(f"{type(self).__name__} does not say how to draw its values")
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal initializer.
-
-        >>> HeNormal(seed=3).get_config()
-        {'seed': 3}
-        """
-        return {name: getattr(self, name) for name in self._arguments}
-
-    def __repr__(self) -> str:
-        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Initializer):
-            return NotImplemented
-        return type(self) is type(other) and self.get_config() == other.get_config()
-
-    def __hash__(self) -> int:
-        return hash((type(self), repr(self)))
 
 
 class Zeros(Initializer):
@@ -511,15 +490,8 @@ def get(
     """
     if identifier is None:
         return None
-    if isinstance(identifier, str):
-        return lookup("initializer", identifier, _BY_NAME)()
-    if isinstance(identifier, Mapping):
-        name, arguments = split_config("initializer", identifier)
-        cls = lookup("initializer", name, _BY_NAME)
-        try:
-            return cls(**arguments)
-        except TypeError as error:
-            raise ValueError(f"the config of initializer {name!r} is wrong: {error}") from None
+    if isinstance(identifier, (str, Mapping)):
+        return make("initializer", identifier, _BY_NAME)
     if isinstance(identifier, type):
         if issubclass(identifier, Initializer):
             return identifier()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastdl._names import lookup, split_config
+from fastdl._names import Configurable, make
 
 __all__ = ["L1", "L1L2", "L2", "Regularizer", "get", "serialize"]
 
@@ -25,7 +25,7 @@ def _factor(name: str, value: float) -> float:
     return number
 
 
-class Regularizer:
+class Regularizer(Configurable):
     """The base of the three: the penalty ``l1 * sum|w| + l2 * sum(w^2)``.
 
     Attributes
@@ -36,7 +36,6 @@ class Regularizer:
 
     l1: float = 0.0
     l2: float = 0.0
-    _arguments: tuple[str, ...] = ()
 
     def __call__(self, weight: ArrayLike) -> float:
         """Return the penalty of an array of any shape, summed in float64.
@@ -48,26 +47,6 @@ class Regularizer:
         # A factor of 0 skips its sum, so that an infinite weight does not become 0 * inf = nan.
         penalty = self.l1 * float(np.abs(w).sum()) if self.l1 else 0.0
         return penalty + self.l2 * float(w @ w) if self.l2 else penalty
-
-    def get_config(self) -> dict[str, float]:
-        """Return the arguments that make an equal regularizer.
-
-        >>> L2(0.1).get_config()
-        {'l2': 0.1}
-        """
-        return {name: getattr(self, name) for name in self._arguments}
-
-    def __repr__(self) -> str:
-        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Regularizer):
-            return NotImplemented
-        return type(self) is type(other) and (self.l1, self.l2) == (other.l1, other.l2)
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.l1, self.l2))
 
 
 class L1(Regularizer):
@@ -138,15 +117,8 @@ def get(
     """
     if identifier is None or isinstance(identifier, Regularizer):
         return identifier
-    if isinstance(identifier, str):
-        return lookup("regularizer", identifier, _BY_NAME)()
-    if isinstance(identifier, Mapping):
-        name, arguments = split_config("regularizer", identifier)
-        cls = lookup("regularizer", name, _BY_NAME)
-        try:
-            return cls(**arguments)
-        except TypeError as error:
-            raise ValueError(f"the config of regularizer {name!r} is wrong: {error}") from None
+    if isinstance(identifier, (str, Mapping)):
+        return make("regularizer", identifier, _BY_NAME)
     if isinstance(identifier, type) and issubclass(identifier, Regularizer):
         return identifier()
     raise TypeError(
