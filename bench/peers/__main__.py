@@ -9,6 +9,7 @@ the medians over the processes make the table.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import sys
@@ -107,20 +108,28 @@ def _fits(peer, wanted):
 
 
 def _one_process_each(run, threads, options) -> None:
-    """Each peer in a fresh process: compares and times every row."""
-    processes = [Process(name, threads) for name in options.peers]
-    try:
-        for process in processes:
-            process.started(_IMPORT_TIMEOUT)
-            run["versions"].update(process.versions)
-        ceilings = run.setdefault("ceilings", [])
+    """Each peer in a fresh process, which forks for each row: compares and times every row."""
+    ceilings = run.setdefault("ceilings", [])
+    with _started([name for name in options.peers if name not in OURS], threads, run) as theirs:
         for name in options.only:
             if not options.quick:
                 ceilings.append({"row": name, **measure_ceilings(threads)})
             started = time.monotonic()
-            ready = _compare(run["rows"][name], name, processes, options)
-            _time(run["rows"][name], ready, options)
+            with _started(OURS, threads, run) as ours:
+                ready = _compare(run["rows"][name], name, ours + theirs, options)
+                _time(run["rows"][name], ready, options)
             print(f"  {name:5} {time.monotonic() - started:6.1f} s", flush=True)
+
+
+@contextlib.contextmanager
+def _started(names, threads, run):
+    """Processes that have imported their libraries, or say why not."""
+    processes = [Process(name, threads) for name in names]
+    try:
+        for process in processes:
+            process.started(_IMPORT_TIMEOUT)
+            run["versions"].update(process.versions)
+        yield processes
     finally:
         for process in processes:
             process.close()

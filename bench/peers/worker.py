@@ -3,6 +3,7 @@
 Requests come as lines of JSON on standard input and are answered one by one on standard output.
 A row's child reads the requests from "row" to "end" itself; nothing of the library has run in the
 parent, so each child starts its own threads and its own state without paying the import again.
+fastdl, which imports in no time and works on one thread after a fork, serves one row and ends.
 
     python -m bench.peers.worker PEER THREADS
 """
@@ -20,7 +21,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import NOT_IMPORTED, PEERS
+from . import NOT_IMPORTED, OURS, PEERS
 from .peer import Unsupported
 from .rows import ROWS, data, initial_weights
 
@@ -41,6 +42,9 @@ def main() -> int:
         return 0
     channel.send({"versions": _versions(peer)})
     while (request := channel.receive()) is not None:
+        if name in OURS:
+            _serve(channel, peer, threads, request)
+            return 0
         child = os.fork()
         if child == 0:
             try:
