@@ -6,7 +6,7 @@ import numpy as np
 
 from .rows import BATCHNORM_EPSILON, Row
 
-__all__ = ["train"]
+__all__ = ["loss_and_gradients", "train"]
 
 
 def train(
@@ -20,7 +20,7 @@ def train(
     for t in range(1, steps + 1):
         start = (t - 1) % row.batches * row.batch
         batch = slice(start, start + row.batch)
-        loss, grads = _loss_and_gradients(row, weights, x[batch].astype(np.float64), y[batch])
+        loss, grads = loss_and_gradients(row, weights, x[batch].astype(np.float64), y[batch])
         total += loss
         for w, g, m_, v_ in zip(weights, grads, m, v, strict=True):
             if row.optimizer == "sgd":
@@ -35,7 +35,8 @@ def train(
     return total / steps, weights
 
 
-def _loss_and_gradients(row, weights, x, y):
+def loss_and_gradients(row, weights, x, y):
+    """The mean loss of a batch and its gradients, in the order of the weights."""
     layers, per_layer = len(row.widths) - 1, 3 if row.batchnorm else 2
     saved, a = [], x
     for k in range(layers):

@@ -1,0 +1,49 @@
+"""The comparison behind bench.peers: its reference is right, and it finds what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bench.peers.reference import loss_and_gradients, train
+from bench.peers.rows import ROWS, Row, data, initial_weights
+from bench.peers.verify import Verifier, verified_steps
+
+SMALL = [
+    Row("mse", "", (3, 5, 2, 1), batch=7, batches=1, loss="mse"),
+    Row("ce", "", (3, 5, 4), batch=7, batches=1),
+    Row("norm", "", (3, 5, 6, 4), batch=7, batches=1, batchnorm=True),
+]
+
+
+@pytest.mark.parametrize("row", SMALL, ids=lambda row: row.name)
+def test_reference_gradients(row):
+    x, y = data(row)
+    x = x.astype(np.float64)
+    weights = [w.astype(np.float64) + 0.1 for w in initial_weights(row)]
+    _, gradients = loss_and_gradients(row, weights, x, y)
+    for weight, gradient in zip(weights, gradients, strict=True):
+        for place in np.ndindex(weight.shape):
+            before, losses = weight[place], []
+            for change in (1e-6, -1e-6):
+                weight[place] = before + change
+                losses.append(loss_and_gradients(row, weights, x, y)[0])
+            weight[place] = before
+            numeric = (losses[0] - losses[1]) / 2e-6
+            assert abs(numeric - gradient[place]) <= 1e-7 + 1e-5 * abs(numeric)
+
+
+@pytest.mark.parametrize("name", ["S0", "T1", "S4", "M1"])
+def test_wrong_training_is_found(name):
+    row, verifier = ROWS[name], Verifier(name)
+    steps, start = verified_steps(name), initial_weights(row)
+
+    def compared(row, start, steps, adam="keras"):
+        return verifier.compare(*train(row, start, *data(row), steps, adam), "keras")["ok"]
+
+    assert compared(row, start, steps)
+    assert not compared(replace(row, learning_rate=1.02 * row.learning_rate), start, steps)
+    assert not compared(row, start, steps + 1)
+    assert not compared(row, [1.01 * w for w in start], steps)
