@@ -1,6 +1,6 @@
 """What is compiled, and with which flags; everything else is in pyproject.toml.
 
-The C bodies in kernels/simd are compiled once for each instruction set into a static library of
+The C bodies in kernels/simd are compiled once for each instruction set, into a static library of
 its own. One extension (dispatch) holds them all and picks one at import; the others call them
 through its table. OpenMP is probed: without it fastdl builds and runs on one thread.
 """
@@ -10,112 +10,122 @@ import platform
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
 from Cython.Build import cythonize
-from Cython.Compiler import Options
 from setuptools import Extension, setup
+from setuptools.command.build_clib import build_clib
 from setuptools.command.build_ext import build_ext
 
-SIMD = "fastdl/kernels/simd"
+KERNELS = Path("fastdl/kernels")  # through the link: by this path Cython knows the package
 
 # What GCC needs to vectorise sqrt, comparisons and sums of products; NaN and Inf keep their
 # meaning, unlike under -ffast-math.
-ARITHMETIC = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fPIC", "-g0"]
-WARNINGS = ["-Wall", "-Wextra", "-Wno-psabi"]
+ARITHMETIC = ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+BODY_FLAGS = ["-O3", *ARITHMETIC, "-fPIC", "-g0", "-Wall", "-Wextra", "-Wno-psabi"]
+EXTENSION_FLAGS = ["-O2", "-fno-math-errno", "-fno-trapping-math", "-g0"]
 
-INSTRUCTION_SETS = {
-    "x86": {
-        "baseline": ["-mno-avx"],
-        "avx2": ["-mavx2", "-mfma"],
-        "avx512": [
-            *("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx2", "-mfma"),
-            "-mprefer-vector-width=512",
-        ],
-    },
-    "arm": {"neon": []},
+X86 = {
+    "baseline": ["-mno-avx"],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": [
+        *("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx2", "-mfma"),
+        "-mprefer-vector-width=512",
+    ],
 }
+ARM = {"neon": []}
+INSTRUCTION_SETS = {"x86_64": X86, "amd64": X86, "aarch64": ARM, "arm64": ARM}
+
+DIRECTIVES = {"language_level": 3, "cdivision": True, "embedsignature": True}
+
+OPENMP = ["-fopenmp"]
+OPENMP_PROGRAM = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
 
 
-def machine_family() -> str:
+def sources(*patterns: str) -> list[str]:
+    return sorted(str(path) for pattern in patterns for path in KERNELS.glob(pattern))
+
+
+def libraries() -> list[tuple[str, dict]]:
+    """One static library for each instruction set of this machine's family."""
     machine = platform.machine().lower()
-    if machine in ("x86_64", "amd64"):
-        return "x86"
-    if machine in ("aarch64", "arm64"):
-        return "arm"
-    raise SystemExit(f"fastdl has no kernels for {machine}: x86-64 and 64-bit ARM only")
+    if machine not in INSTRUCTION_SETS:
+        raise SystemExit(f"fastdl has no kernels for {machine}: x86-64 and 64-bit ARM only")
+    return [
+        (
+            f"fastdl_{name}",
+            {
+                "sources": sources(f"simd/{name}_*.c"),
+                "cflags": [*BODY_FLAGS, *flags],
+                "obj_deps": {"": sources("simd/*.h", "simd/*.inc")},
+            },
+        )
+        for name, flags in INSTRUCTION_SETS[machine].items()
+    ]
 
 
-def compiles(flags: list[str], source: str) -> bool:
-    """Whether the C compiler turns ``source`` into a program with these flags."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "probe.c")
-        path.write_text(source)
-        compiler = os.environ.get("CC", "cc").split()
-        command = [*compiler, *flags, str(path), "-o", str(path.with_suffix(""))]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+def extensions() -> list[Extension]:
+    """One extension for each .pyx file."""
+    return [
+        Extension(
+            f"fastdl.kernels.{Path(source).stem}",
+            [source],
+            include_dirs=[str(KERNELS), numpy.get_include()],
+            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+            extra_compile_args=EXTENSION_FLAGS,
+            libraries=["m"],
+            depends=sources("*.h", "simd/*.[hc]", "simd/*.inc"),
+        )
+        for source in sources("*.pyx")
+    ]
 
 
-OPENMP = (
-    ["-fopenmp"]
-    if compiles(["-fopenmp"], "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }")
-    else []
-)
-if not OPENMP:
-    print("fastdl: the compiler has no OpenMP; building for one thread", file=sys.stderr)
+class BuildLibraries(build_clib):
+    """Compiles the instruction sets side by side: they are most of the work."""
 
-FAMILY = machine_family()
-HEADERS = sorted(str(p) for p in Path(SIMD).glob("*.h")) + sorted(
-    str(p) for p in Path(SIMD).glob("*.inc")
-)
-
-libraries = [
-    (
-        f"fastdl_{name}",
-        {
-            "sources": [f"{SIMD}/{name}_f32.c", f"{SIMD}/{name}_f64.c"],
-            "cflags": [*ARITHMETIC, *WARNINGS, *flags],
-            "obj_deps": {"": HEADERS},
-        },
-    )
-    for name, flags in INSTRUCTION_SETS[FAMILY].items()
-]
-
-extensions = [
-    Extension(
-        f"fastdl.kernels.{path.stem}",
-        [str(path)],
-        include_dirs=["fastdl/kernels", numpy.get_include()],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-        extra_compile_args=["-O2", "-fno-math-errno", "-fno-trapping-math", "-g0", *OPENMP],
-        libraries=["m"],
-        extra_link_args=OPENMP,
-        depends=["fastdl/kernels/op.h", "fastdl/kernels/process.h", "fastdl/kernels/threads.h", *HEADERS],
-    )
-    for path in sorted(Path("fastdl/kernels").glob("*.pyx"))
-]
+    def build_libraries(self, libraries: list) -> None:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(super().build_libraries, [[library] for library in libraries]))
 
 
 class BuildExtensions(build_ext):
-    """Builds the static libraries first, also for ``build_ext --inplace``."""
+    """Builds the libraries first, with OpenMP where the compiler has it."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
 
     def run(self) -> None:
+        if sys.platform == "linux" and not self.inplace:
+            # A checkout keeps its symbols, for profiling; what is installed is smaller.
+            for extension in self.extensions:
+                extension.extra_link_args.append("-Wl,-s")
         self.run_command("build_clib")
         super().run()
 
+    def build_extensions(self) -> None:
+        openmp = OPENMP if self.has_openmp() else []
+        if not openmp:
+            print("fastdl: the compiler has no OpenMP; building for one thread", file=sys.stderr)
+        made = cythonize(self.extensions, compiler_directives=DIRECTIVES)
+        for extension, translated in zip(self.extensions, made, strict=True):
+            extension.sources = translated.sources
+            extension.extra_compile_args += openmp
+            extension.extra_link_args += openmp
+        super().build_extensions()
 
-Options.docstrings = True
+    def has_openmp(self) -> bool:
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text(OPENMP_PROGRAM)
+            command = [*self.compiler.compiler, *OPENMP, str(source), "-o", f"{folder}/probe"]
+            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 setup(
-    libraries=libraries,
-    ext_modules=cythonize(
-        extensions,
-        nthreads=int(os.environ.get("FASTDL_BUILD_JOBS", "0")),
-        compiler_directives={
-            "language_level": 3,
-            "cdivision": True,
-            "embedsignature": True,
-        },
-    ),
-    cmdclass={"build_ext": BuildExtensions},
+    libraries=libraries(),
+    ext_modules=extensions(),
+    cmdclass={"build_clib": BuildLibraries, "build_ext": BuildExtensions},
 )
