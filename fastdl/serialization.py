@@ -15,7 +15,7 @@ import numpy as np
 
 from fastdl import losses, metrics, optimizers, saving
 from fastdl._names import split_config
-from fastdl.layers.base import Layer, flatten
+from fastdl.layers.base import Layer, flatten, loading
 from fastdl.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -178,20 +178,41 @@ def load_model(
     OSError
         If it cannot be read.
     """
+    file = saving.read_model(path)
+    weights = _part(file.tensors, "weights/")
+    try:
+        with loading(sum(array.size for array in weights.values())):
+            model = _from_architecture(file.architecture, custom_objects)
+        _assign(model, weights, "its data")
+        _restore_training(model, file)
+    except (
+        *(KeyError, IndexError, TypeError, AttributeError, ValueError),
+        *(MemoryError, OverflowError, RecursionError),
+    ) as error:
+        reason = str(error) if isinstance(error, ValueError) else repr(error)
+        raise ValueError(f"{os.fspath(path)}: does not make a model: {reason}") from error
+    return model
+
+
+def _from_architecture(
+    architecture: Mapping[str, Any], custom: Mapping[str, Any] | None
+) -> Any:
+    """The model of a file, its weights still to be set."""
     from fastdl import runtime
 
-    file = saving.read_model(path)
     before = runtime.floatx()
     try:
-        runtime.set_floatx(file.architecture.get("dtype") or before)
-        model = deserialize_layer(file.architecture["model"], custom_objects)
+        runtime.set_floatx(architecture.get("dtype") or before)
+        model = deserialize_layer(architecture["model"], custom)
         if not model.built:
-            model._set_rows([tuple(s) for s in file.architecture["row_shapes"]])
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(f"{os.fspath(path)}: its architecture makes no model: {error!r}") from error
+            model._set_rows([tuple(s) for s in architecture["row_shapes"]])
+        return model
     finally:
         runtime.set_floatx(before)
-    _assign(model, _part(file.tensors, "weights/"), os.fspath(path))
+
+
+def _restore_training(model: Any, file: saving.ModelFile) -> None:
+    """Compiles the model as it was, and gives it optimizer and random state."""
     setup = file.architecture.get("compile")
     if setup is not None:
         model.compile(
@@ -204,7 +225,6 @@ def load_model(
         model.optimizer.restore(_part(file.tensors, "optimizer/"))
     model.seed = int(file.state.get("seed", model.seed))
     model._fits = int(file.state.get("fits", 0))
-    return model
 
 
 def _part(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +20,34 @@ from fastdl.tensor import Shape, Tensor, Variable, current_trace
 __all__ = ["Layer", "LayerCall"]
 
 _names: Counter[str] = Counter()
+
+
+class _Budget:
+    """How many elements the weights of a model that is being loaded may still have."""
+
+    def __init__(self, elements: int) -> None:
+        self.elements = elements
+
+    def take(self, count: int) -> None:
+        self.elements -= count
+        if self.elements < 0:
+            raise ValueError("its layers want larger weights than there are in the file")
+
+
+_loading: ContextVar[_Budget | None] = ContextVar("_loading", default=None)
+
+
+@contextlib.contextmanager
+def loading(elements: int) -> Iterator[None]:
+    """Let layers make weights of zeros, ``elements`` in all at most: a file is about to fill them.
+
+    A file's architecture then cannot claim more memory than the file has.
+    """
+    token = _loading.set(_Budget(elements))
+    try:
+        yield
+    finally:
+        _loading.reset(token)
 
 
 def unique_name(base: str) -> str:
@@ -87,7 +118,12 @@ class Layer:
         """Makes a weight of this layer, of the float type that `fastdl.set_floatx` chose."""
         init: Any = initializers.get(initializer)
         shape = tuple(shape)
-        value = np.asarray(init(shape, dtype=runtime.floatx(), rng=runtime.rng()))
+        budget = _loading.get()
+        if budget is None:
+            value = np.asarray(init(shape, dtype=runtime.floatx(), rng=runtime.rng()))
+        else:
+            budget.take(math.prod(shape))
+            value = np.zeros(shape, runtime.floatx())
         variable = Variable(
             value.reshape(shape), f"{self.name}/{name}", trainable, regularizers.get(regularizer)
         )
