@@ -38,7 +38,9 @@ TORCH = [
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "options", "op", "ours", "state"), TORCH, ids=[f"{t[0]}-{t[4]}-{t[1]}" for t in TORCH]
+    ("optimizer", "options", "op", "ours", "state"),
+    TORCH,
+    ids=[f"{t[0]}-{t[4]}-{t[1]}" for t in TORCH],
 )
 def test_twenty_steps_equal_pytorch(optimizer, options, op, ours, state):
     torch = pytest.importorskip("torch")
