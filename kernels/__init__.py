@@ -9,6 +9,8 @@ work is worth, and returns its outputs. Inputs come first, options and outputs b
 array([0., 2.])
 """
 
+import os
+
 from fastdl.kernels import (
     activation,
     arithmetic,
@@ -25,7 +27,12 @@ from fastdl.kernels.table import OPS
 
 globals().update({name: Function(name) for name in OPS if name in runner.registered_ops()})
 
-__all__ = ["matmul", *OPS]
+__all__ = ["get_include", "matmul", *OPS]
+
+
+def get_include() -> str:
+    """The folder of the C headers, for the ``include_dirs`` of packages that cimport the kernels."""
+    return os.path.dirname(__file__)
 
 
 def matmul(a, b, transpose_a=False, transpose_b=False, out=None):
