@@ -53,8 +53,10 @@ def cpu_models(request):
 
 
 @pytest.fixture(scope="session")
-def torch():
-    """PyTorch, denormals flushed as ours are."""
+def torch(request):
+    """PyTorch on the CPU, denormals flushed as ours are."""
+    if request.config.getoption("--backend") == "gpu":
+        pytest.skip("PyTorch's CPU kernels stand beside the CPU backend's")
     module = pytest.importorskip("torch")
     module.set_flush_denormal(True)
     return module

@@ -35,7 +35,7 @@ def time_epochs(benchmark, kind, name):
     check(kind, name)
     row = ROWS[name]
     model = kind(row, initial_weights(row), *data(row), threads())
-    benchmark.group = f"{name}: {row.title}, batch {row.batch}, an epoch of {row.batches} steps"
+    benchmark.group = f"{name}: {row.title}, batch {row.batch} ({row.batches} steps)"
     benchmark(model.step, row.batches)
     if benchmark.stats:
         benchmark.extra_info["microseconds_a_step"] = (

@@ -57,9 +57,15 @@ def _rows() -> dict[str, Row]:
     mlp = "784-512-512-10, BatchNorm, Dropout .2"
     rows = [
         Row("S0", "10-10-1, SGD, MSE", batch=100, batches=1000, **s0),
-        Row("S0e", "the same, an epoch is one step", batch=100, batches=1, **s0),
+        Row("S0e", "10-10-1, SGD, MSE; an epoch is one step", batch=100, batches=1, **s0),
         Row("S1", "Dense(1) on 2 features, Adam, MSE", batch=4, batches=1000, **s1),
-        Row("S1e", "the same, an epoch is one step", batch=4, batches=1, **s1),
+        Row(
+            "S1e",
+            "Dense(1) on 2 features, Adam, MSE; an epoch is one step",
+            batch=4,
+            batches=1,
+            **s1,
+        ),
         Row("T1", "30-64-64-1, Adam, MSE", batch=32, batches=500, **t1),
         Row("S4", "784-128-10, Adam, CE", batch=32, batches=250, **s4),
         Row("S4b", "784-128-10, Adam, CE", batch=128, batches=64, **s4),
