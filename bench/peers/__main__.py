@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import statistics
 import sys
@@ -135,9 +136,12 @@ def _started(names, threads, run):
             process.close()
 
 
+_verifier = functools.cache(Verifier)  # its reference results serve all processes
+
+
 def _compare(figures, name, processes, options) -> list[Process]:
     """Builds the row in each process, compares what it trained; returns those that agree."""
-    verifier, ready = Verifier(name), []
+    verifier, ready = _verifier(name), []
     with tempfile.TemporaryDirectory() as folder:
         for process in processes:
             arrays = str(Path(folder, f"{process.name}.npz"))

@@ -31,7 +31,7 @@ def table(run) -> str:
     names = [name for name in names if not _absent(run, name)]
     timed = any(entry["samples"] for row in run["rows"].values() for entry in row.values())
     head = ["row", "step", "batch", *names, *(("GFLOP/s", "of peak") if timed else ())]
-    lines = [f"## {run['threads']} threads", "", _line(head)]
+    lines = [f"## {run['threads']} thread{'s' * (run['threads'] > 1)}", "", _line(head)]
     lines.append("|---|---|" + "--:|" * (len(head) - 2))
     notes: dict[str, None] = {}  # in the order of appearance, once each
     for row_name, entries in run["rows"].items():
