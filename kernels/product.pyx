@@ -6,9 +6,13 @@ Shapes: out (M, N) = a . b + bias over a depth of K, in three forms:
     tn  a (K, M)   b (K, N)     matmul_tn, dense_backward_weight, dense_backward_bias (a: ones)
     nt  a (M, K)   b (N, K)     matmul_nt, dense_backward_input
 
-Pieces of phase 0 are rectangles of out, each written by its piece alone. Where the depth is long
+Phase 0 copies a where a large product would read it badly: transposed, or its rows moved off
+distances that are a power of two, which compete for the same places in the caches. Its pieces are
+some rows of the copy.
+
+Pieces of phase 1 are rectangles of out, each written by its piece alone. Where the depth is long
 and out is small (the weight gradient of a huge batch) they are rectangles times a stretch of the
-depth: then each writes partial sums of its own into the workspace, and phase 1 adds them up in the
+depth: then each writes partial sums of its own into the workspace, and phase 2 adds them up in the
 order of the depth, its pieces being stretches of out.
 
 A product has 2*M*N*K operations and touches M*K + K*N + M*N elements. The tail (an activation, its
@@ -16,7 +20,9 @@ gradient, an optimizer's update) runs on each part of out as soon as that is fin
 for each element.
 """
 
+from libc.math cimport sqrt
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 
 from fastdl.kernels.runner cimport (
     SPAN, Bodies, Context, Kernel, MatmulBodies, Op, Product, ceil_divide, op_rows, register,
@@ -30,9 +36,21 @@ cdef enum:
 
 cdef enum Form: NN, TN, NT
 
-# A piece is worth some nanoseconds of work, as starting it costs a fraction of one microsecond, and
-# so many pieces keep 2 ... 16 threads within a few percent of even work.
-cdef enum: PIECE_NANOSECONDS = 4000, MOST_PIECES = 48
+cdef enum: COPY, MULTIPLY, MERGE, PHASES
+
+# A piece is worth some nanoseconds of work, as starting it costs a fraction of one microsecond.
+# Few pieces go as far as FEW; more only where they are large, so that their operands are used
+# often: then 2 ... 16 threads have work that is even within a few percent.
+cdef enum: PIECE_NANOSECONDS = 4000, FEW_PIECES = 16
+cdef enum: LARGE_NANOSECONDS = 250000, MANY_PIECES = 48
+
+# An update runs along whole rows of a weight gradient that is no wider than this.
+cdef enum: WHOLE_ROW = 256
+
+# When a is copied: its rows are so many bytes apart, and the copy is used for so many columns.
+cdef enum: COPY_STRIDE = 2048, COPY_COLUMNS = 512, COPY_ROWS = 64, COPY_DEPTH = 64
+
+cdef enum: CACHE_LINE = 64
 
 # Elements of the depth that a partial sum is worth.
 cdef enum: LEAST_DEPTH = 512
@@ -93,27 +111,38 @@ cdef double nanoseconds(const Op *op, const Problem *p) noexcept nogil:
 
 
 cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
-    """Whole tiles; a weight gradient by rows, so that an update runs along whole rows of the
-    parameters, other products by columns while these are many, so that a piece reads only its part
-    of the weights."""
-    cdef int64_t parts = <int64_t> (nanoseconds(op, p) / PIECE_NANOSECONDS)
-    cdef int64_t strips, panels
+    """A grid of rectangles that are about as many rows high as columns wide."""
+    cdef double work = nanoseconds(op, p)
+    cdef int64_t parts, strips, panels
     cdef Cut c
     c.rows = c.columns = c.depth = 1
-    if parts <= 1:
+    if work < 2 * PIECE_NANOSECONDS:
         return c
-    parts = smaller(parts, MOST_PIECES)
+    parts = smaller(<int64_t> (work / PIECE_NANOSECONDS), FEW_PIECES)
+    parts = max(parts, smaller(<int64_t> (work / LARGE_NANOSECONDS), MANY_PIECES))
     strips = ceil_divide(p.M, op.bodies.matmul.tile_rows)
     panels = ceil_divide(p.N, op.bodies.matmul.tile_columns)
-    if p.form == TN or p.M > 4 * p.N:
+    if p.form == TN and p.N <= WHOLE_ROW:
         c.rows = smaller(parts, strips)
-        c.columns = smaller(ceil_divide(parts, c.rows), panels)
     else:
-        c.columns = smaller(parts, panels)
+        c.rows = <int64_t> (sqrt(<double> parts * p.M / p.N) + 0.5)
+        c.rows = smaller(max(1, c.rows), smaller(parts, strips))
+        c.columns = smaller(ceil_divide(parts, c.rows), panels)
         c.rows = smaller(ceil_divide(parts, c.columns), strips)
     if 2 * c.rows * c.columns <= parts:
         c.depth = smaller(parts // (c.rows * c.columns), 1 + p.K // LEAST_DEPTH)
     return c
+
+
+cdef int64_t copy_stride(const Op *op, const Problem *p, const Cut *c) noexcept nogil:
+    """From row to row of the copy of a, an odd number of cache lines; 0 where a is not copied."""
+    cdef int64_t lines = ceil_divide(p.K * op.itemsize, CACHE_LINE)
+    if (c.depth > 1 or p.N < COPY_COLUMNS or p.M < COPY_ROWS or p.K < COPY_DEPTH
+            or p.a_stride * op.itemsize < COPY_STRIDE):
+        return 0
+    if p.form != TN and lines % (COPY_STRIDE // CACHE_LINE) != 0:
+        return 0
+    return (lines | 1) * CACHE_LINE // op.itemsize
 
 
 cdef int64_t pieces(const Op *op, const Context *context, int phase) noexcept nogil:
@@ -122,7 +151,9 @@ cdef int64_t pieces(const Op *op, const Context *context, int phase) noexcept no
     if p.M == 0 or p.N == 0:
         return 0
     c = cut(op, &p)
-    if phase == 0:
+    if phase == COPY:
+        return ceil_divide(p.M, COPY_ROWS) if copy_stride(op, &p, &c) else 0
+    if phase == MULTIPLY:
         return c.rows * c.columns * c.depth
     return ceil_divide(p.M * p.N, SPAN) if c.depth > 1 else 0
 
@@ -132,10 +163,27 @@ cdef void run_piece(
 ) noexcept nogil:
     cdef Problem p = problem(op, op_rows(op, context))
     cdef Cut c = cut(op, &p)
-    if phase == 0:
+    cdef int64_t stride = copy_stride(op, &p, &c)
+    if phase == COPY:
+        copy(op, &p, stride, piece)
+    elif phase == MULTIPLY:
+        if stride:
+            p.a, p.a_stride = <char *> op.workspace, stride
+            p.form = NN if p.form == TN else p.form
         multiply(op, context, &p, &c, piece)
     else:
         merge(op, context, &p, &c, piece)
+
+
+cdef void copy(const Op *op, const Problem *p, int64_t stride, int64_t piece) noexcept nogil:
+    cdef int64_t size = op.itemsize, row = piece * COPY_ROWS
+    cdef int64_t rows = smaller(COPY_ROWS, p.M - row), r
+    cdef char *to = <char *> op.workspace + row * stride * size
+    if p.form == TN:
+        op.bodies.matmul.transpose(to, stride, p.a + row * size, p.a_stride, p.K, rows)
+        return
+    for r in range(rows):
+        memcpy(to + r * stride * size, p.a + (row + r) * p.a_stride * size, p.K * size)
 
 
 cdef void multiply(
@@ -220,7 +268,9 @@ cdef void merge(
 
 cdef double cost(const Op *op, const Context *context, int phase) noexcept nogil:
     cdef Problem p = problem(op, op_rows(op, context))
-    if phase == 0:
+    if phase == COPY:
+        return 2 * BYTE_NANOSECONDS * op.itemsize * p.M * p.K
+    if phase == MULTIPLY:
         return nanoseconds(op, &p)
     return BYTE_NANOSECONDS * op.itemsize * p.M * p.N * (1 + cut(op, &p).depth)
 
@@ -228,12 +278,14 @@ cdef double cost(const Op *op, const Context *context, int phase) noexcept nogil
 cdef size_t workspace(const Op *op, int64_t rows) noexcept nogil:
     cdef Problem p = problem(op, rows)
     cdef Cut c = cut(op, &p)
-    return c.depth * p.M * p.N * op.itemsize if c.depth > 1 else 0
+    if c.depth > 1:
+        return c.depth * p.M * p.N * op.itemsize
+    return p.M * copy_stride(op, &p, &c) * op.itemsize
 
 
 cdef Kernel kernels[KINDS]
 for kind in range(KINDS):
-    kernels[kind].phases = 2
+    kernels[kind].phases = PHASES
     kernels[kind].pieces = pieces
     kernels[kind].run_piece = run_piece
     kernels[kind].cost = cost

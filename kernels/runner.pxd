@@ -134,6 +134,9 @@ cdef extern from "simd/bodies.h" nogil:
         void (*merge)(
             void *out, const void *parts, int64_t stride, int64_t count, const void *bias,
             int64_t columns, int64_t start, int64_t n) noexcept nogil
+        void (*transpose)(
+            void *out, int64_t out_stride, const void *x, int64_t x_stride, int64_t rows,
+            int64_t columns) noexcept nogil
         int64_t tile_rows, tile_columns
         double nanoseconds
         const void *one

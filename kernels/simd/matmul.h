@@ -16,7 +16,7 @@ struct Product {
     const void *a, *b;
     int64_t out_stride, a_stride, b_stride;
     const void *b_end;     /* where the array that b is a part of ends: no read goes beyond */
-    const void *bias;      /* (columns), or NULL for none */
+    const void *bias;      /* (columns), or NULL for none; nt takes none */
     int64_t rows, columns, depth;
     /* Called with each part of out as soon as its sums are complete, while it is in the cache:
      * each element is in exactly one part. NULL: nobody wants to know. */
@@ -34,6 +34,9 @@ typedef struct {
      * bias has `columns` elements and repeats; the first one here is number `start` modulo that. */
     void (*merge)(void *out, const void *parts, int64_t stride, int64_t count, const void *bias,
                   int64_t columns, int64_t start, int64_t n);
+    /* out (columns, rows) = in (rows, columns) transposed. */
+    void (*transpose)(void *out, int64_t out_stride, const void *in, int64_t in_stride,
+                      int64_t rows, int64_t columns);
     /* How a piece is best sized: its rows in tiles of up to tile_rows, its columns a multiple of
      * tile_columns. */
     int64_t tile_rows, tile_columns;
