@@ -193,7 +193,7 @@ cdef class Function:
         return 0
 
     cdef int set_arrays(self, Op *op, list arrays, bint check_labels) except -1:
-        cdef int type = 0, lead = -1, i, k
+        cdef int type = 0, lead = -1, i, k, axis
         cdef int64_t rows = 1
         cdef cnp.npy_intp *leading = NULL
         cdef cnp.npy_intp shape[32]
