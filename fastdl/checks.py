@@ -98,9 +98,10 @@ def _compare(
 ) -> float:
     rng = np.random.default_rng(seed)
     worst = 0.0
+    trainable = set(model.trainable_weights)
     for k, weight in enumerate(model.weights):
-        if k >= len(model.trainable_weights):
-            break
+        if weight not in trainable:
+            continue
         for at in rng.permutation(weight.value.size)[:samples]:
             index = np.unravel_index(at, weight.shape)
             value = before[k][index]

@@ -5,10 +5,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* OpenMP's threads do not survive a fork: the child works on one thread. */
-static int process_was_forked = 0;
-static void note_fork(void) { process_was_forked = 1; }
+/* OpenMP's threads do not survive a fork: where there were any, the child works on one thread. */
+static int threads_were_used = 0, process_was_forked = 0;
+static void note_fork(void) { process_was_forked |= threads_were_used; }
 static inline void watch_forks(void) { pthread_atfork(NULL, NULL, note_fork); }
+static inline void note_threads_used(void) { threads_were_used = 1; }
 
 /* Long runs under way; they share the automatic number of threads. */
 static atomic_int runs;

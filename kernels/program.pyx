@@ -19,9 +19,9 @@ from libc.string cimport memcpy, memset
 from fastdl.kernels.call cimport Function, give_workspace
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
-    MAX_ARGUMENTS, SPAN, Context, Kernel, Op, Stage, Team, ceil_divide, flush_denormals, is_forced, note_run,
-    note_threads, now_ns, op_rows, plan, restore_denormals, smaller, team_note, team_size,
-    team_start, team_worked, threads_now, work,
+    MAX_ARGUMENTS, SPAN, Context, Kernel, Op, Stage, Team, ceil_divide, flush_denormals, is_forced,
+    note_run, note_team, note_threads, now_ns, op_rows, plan, restore_denormals, smaller,
+    team_note, team_size, team_start, team_worked, threads_now, work,
 )
 
 from fastdl.kernels import door
@@ -355,6 +355,7 @@ cdef class Program:
         if self.plan_.threads == 1:
             share_of_stretch(&self.plan_, stretch, &team, 0, 1)
         else:
+            note_team()
             with parallel(num_threads=self.plan_.threads):
                 share_of_stretch(&self.plan_, stretch, &team, threadid(), team_size())
         note_threads(team_worked(&team))

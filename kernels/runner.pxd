@@ -244,6 +244,9 @@ cdef bint is_forced() noexcept nogil
 # Long runs say when they begin (1) and end (-1): they share the automatic number of threads.
 cdef void note_run(int change) noexcept nogil
 
+# A run is about to start OpenMP's threads.
+cdef void note_team() noexcept nogil
+
 # For last_threads(): how many threads worked in the run that just ended.
 cdef void note_threads(int worked) noexcept nogil
 

@@ -24,6 +24,7 @@ cdef extern from "threads.h" nogil:
 cdef extern from "process.h" nogil:
     bint process_was_forked
     void watch_forks()
+    void note_threads_used()
     void count_run(int change)
     int runs_under_way()
 
@@ -112,6 +113,10 @@ cdef bint is_forced() noexcept nogil:
 
 cdef void note_run(int change) noexcept nogil:
     count_run(change)
+
+
+cdef void note_team() noexcept nogil:
+    note_threads_used()
 
 
 cdef void note_threads(int worked) noexcept nogil:
@@ -231,6 +236,7 @@ cdef void run_once(const Op *ops, int count, const Context *context) noexcept no
     if threads == 1:
         work_once(stages, n, context, &team, 0, 1)
     else:
+        note_threads_used()
         with parallel(num_threads=threads):
             work_once(stages, n, context, &team, threadid(), team_size())
     note_threads(team_worked(&team))

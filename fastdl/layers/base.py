@@ -144,8 +144,9 @@ class Layer:
 
     @property
     def weights(self) -> list[Variable]:
-        """All weights, those of inner layers included; the trainable ones first."""
-        return self.trainable_weights + self.non_trainable_weights
+        """All weights: the layer's own, the trainable ones first, then those of inner layers."""
+        own = sorted(self._weights, key=lambda w: not w.trainable)
+        return _unique(own + [w for layer in self.layers for w in layer.weights])
 
     @property
     def trainable_weights(self) -> list[Variable]:
@@ -159,12 +160,7 @@ class Layer:
     def non_trainable_weights(self) -> list[Variable]:
         """The weights that no optimizer changes: statistics, and all of a frozen layer."""
         trainable = set(self.trainable_weights)
-        return [w for w in self._all_weights() if w not in trainable]
-
-    def _all_weights(self) -> list[Variable]:
-        return _unique(
-            self._weights + [w for layer in self.layers for w in layer._all_weights()]
-        )
+        return [w for w in self.weights if w not in trainable]
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the weights, in the order of `weights`."""
