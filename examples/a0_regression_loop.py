@@ -1,7 +1,8 @@
 """A regression network as a subclass of Model, trained by a hand-written loop and by fit.
 
-100 rows of 10 random inputs; Dense(10, relu) -> Dense(1); SGD(0.01); mean squared error; 100 epochs,
-each on the whole batch, printing the loss. Both ways start from the same weights and end at the same.
+100 rows of 10 random inputs; Dense(10, relu) -> Dense(1); SGD(0.01); mean squared error; 100
+epochs, each on the whole batch, printing the loss. Both ways start from the same weights and end at
+the same.
 """
 
 import argparse

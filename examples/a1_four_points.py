@@ -25,7 +25,9 @@ def main(epochs=1000, verbose=True):
     seconds = time.perf_counter() - began
     predictions = model.predict(x)
     if verbose:
-        print(f"{epochs} epochs in {seconds * 1e3:.2f} ms, {seconds / epochs * 1e6:.2f} us an epoch")
+        print(
+            f"{epochs} epochs in {seconds * 1e3:.2f} ms, {seconds / epochs * 1e6:.2f} us an epoch"
+        )
         print(f"loss {history.history['loss'][0]:.4f} -> {history.history['loss'][-1]:.6f}")
         print(f"predictions {predictions[:, 0].round(3).tolist()} for {y.tolist()}")
     return seconds, history.history["loss"], predictions

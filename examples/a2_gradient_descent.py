@@ -1,8 +1,9 @@
 """y = 3x + noise by gradient descent, written by hand on the kernels.
 
-The gradient of the mean squared error by the weight is 2/n * x.T @ (x @ w - y): with the input in it,
-and the mean. Leave the input out, as is easily done in NumPy, and the "gradient" has shape (100, 1);
-NumPy broadcasts it into the weight without a word, while the kernels refuse it and name both shapes.
+The gradient of the mean squared error by the weight is 2/n * x.T @ (x @ w - y): with the input in
+it, and the mean. Leave the input out, as is easily done in NumPy, and the "gradient" has shape
+(100, 1); NumPy broadcasts it into the weight without a word, while the kernels refuse it and name
+both shapes.
 """
 
 import argparse

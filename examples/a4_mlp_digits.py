@@ -29,7 +29,9 @@ def main(data=None, epochs=10, verbose="auto"):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", help="folder of MNIST-format files; scikit-learn's digits if absent")
+    parser.add_argument(
+        "--data", help="folder of MNIST-format files; scikit-learn's digits if absent"
+    )
     parser.add_argument("--epochs", type=int, default=10)
     arguments = parser.parse_args()
     main(arguments.data, arguments.epochs)

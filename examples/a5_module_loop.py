@@ -52,7 +52,9 @@ def main(data=None, epochs=5, batch_size=32, verbose=True):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", help="folder of MNIST-format files; scikit-learn's digits if absent")
+    parser.add_argument(
+        "--data", help="folder of MNIST-format files; scikit-learn's digits if absent"
+    )
     parser.add_argument("--epochs", type=int, default=5)
     arguments = parser.parse_args()
     main(arguments.data, arguments.epochs)

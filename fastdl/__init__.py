@@ -28,8 +28,8 @@ from fastdl.runtime import (
     set_seed,
     show_config,
 )
-from fastdl.serialization import load_model
 from fastdl.sequential import Sequential
+from fastdl.serialization import load_model
 from fastdl.tensor import Tensor, Variable
 
 __all__ = [

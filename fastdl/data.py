@@ -70,8 +70,10 @@ def as_rows(name: str, value: Any, shape: Sequence[int | None]) -> np.ndarray:
     if array.ndim == 1 and tuple(shape) == (1,):
         array = array.reshape(-1, 1)
         row = (1,)
-    if array.ndim == 0 or len(row) != len(shape) or any(
-        s is not None and s != r for s, r in zip(shape, row, strict=True)
+    if (
+        array.ndim == 0
+        or len(row) != len(shape)
+        or any(s is not None and s != r for s, r in zip(shape, row, strict=True))
     ):
         wanted = ", ".join(["rows", *("any" if s is None else str(s) for s in shape)])
         raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")

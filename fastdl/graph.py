@@ -159,7 +159,7 @@ class Step:
 
 
 def fuse(nodes: list[Node], enabled: bool = True) -> list[Step]:
-    """Lists the ops that are to run, elementwise ones behind the product that feeds them if enabled.
+    """Lists the ops to run; if enabled, elementwise ones behind the product that feeds them.
 
     A node may become a tail where
 
@@ -221,4 +221,3 @@ def _next_tail(
             continue
         return node
     return None
-

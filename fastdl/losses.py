@@ -1,8 +1,8 @@
 """Losses: what training makes small.
 
 Each is one op of the table, which computes the loss of every row and its gradient in one pass. A
-softmax or sigmoid in front of a cross-entropy is left out and the loss computed from its input, which
-is faster and exact.
+softmax or sigmoid in front of a cross-entropy is left out and the loss computed from its input,
+which is faster and exact.
 """
 
 from __future__ import annotations

@@ -47,10 +47,7 @@ class Metric:
     def apply(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Adds the metric to the graph: one number a row."""
         name = "labels" if self.labels else "target"
-        result = apply(
-            self.op, ("grad_pred",), pred=prediction, **{name: target}, **self.options
-        )
-        return result
+        return apply(self.op, ("grad_pred",), pred=prediction, **{name: target}, **self.options)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """The metric of arrays.

@@ -370,7 +370,9 @@ class Model(Layer):
         """Prints the layers, their outputs' shapes and their numbers of weights."""
         rows = [("Layer (type)", "Output shape", "Weights")]
         for layer, shape in self._layer_shapes():
-            rows.append((f"{layer.name} ({type(layer).__name__})", str(shape), f"{layer.count_params():,}"))
+            rows.append(
+                (f"{layer.name} ({type(layer).__name__})", str(shape), f"{layer.count_params():,}")
+            )
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         line = "-" * (sum(widths) + 6)
         print_fn(f'Model: "{self.name}"')
@@ -393,7 +395,12 @@ class Model(Layer):
         for call in _calls(flatten(outputs)):
             shapes[id(call.layer)] = call.outputs[0].shape
         return [
-            (layer, shapes.get(id(layer), (None, *layer.given_input_shape) if layer.given_input_shape else "?"))
+            (
+                layer,
+                shapes.get(
+                    id(layer), (None, *layer.given_input_shape) if layer.given_input_shape else "?"
+                ),
+            )
             for layer in self.layers
         ]
 

@@ -46,7 +46,9 @@ def _function(op_name: str, name: str) -> Any:
 
 
 for _name, _op in OPS.items():
-    if not _name.endswith(("_backward", "_update")) and not _name.startswith(("accumulate", "matmul")):
+    if not _name.endswith(("_backward", "_update")) and not _name.startswith(
+        ("accumulate", "matmul")
+    ):
         _public = _name.removesuffix("_forward")
         globals()[_public] = _function(_name, _public)
         __all__.append(_public)

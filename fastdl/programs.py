@@ -110,7 +110,9 @@ def model_dtype(model: Model) -> np.dtype:
     """
     types = {w.value.dtype for w in model.weights}
     if len(types) > 1:
-        raise TypeError(f"{model.name}: its weights have different types: {sorted(map(str, types))}")
+        raise TypeError(
+            f"{model.name}: its weights have different types: {sorted(map(str, types))}"
+        )
     return types.pop() if types else np.dtype(runtime.floatx())
 
 

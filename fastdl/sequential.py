@@ -99,7 +99,9 @@ class Sequential(Model):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Sequential:
         """See `Model.from_config`."""
-        layers = [serialization.deserialize_layer(c, config.get("custom")) for c in config["layers"]]
+        layers = [
+            serialization.deserialize_layer(c, config.get("custom")) for c in config["layers"]
+        ]
         model = cls(layers, name=config.get("name"))
         if not model.built and config.get("row_shape") is not None:
             model._set_rows([tuple(config["row_shape"])])

@@ -1,8 +1,8 @@
 """Models as configurations and files: what `Model.save` writes and `load_model` reads.
 
 A layer is its class and its arguments; a functional model also says which call made which tensor.
-Weights go by name, optimizer state by slot and weight. Nothing in a file is ever executed: classes are
-looked up among fastdl's own and those that the caller passes.
+Weights go by name, optimizer state by slot and weight. Nothing in a file is ever executed: classes
+are looked up among fastdl's own and those that the caller passes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def deserialize_layer(config: Mapping[str, Any], custom: Mapping[str, Any] | Non
     name, arguments = split_config("layer", config)
     known = _classes(custom)
     if name not in known:
-        raise ValueError(f"unknown layer {name!r}; pass its class in custom_objects={{{name!r}: ...}}")
+        raise ValueError(
+            f"unknown layer {name!r}; pass its class in custom_objects={{{name!r}: ...}}"
+        )
     if name in ("Model", "Sequential"):
         return known[name].from_config({**arguments, "custom": custom})
     return known[name].from_config(arguments)
@@ -194,9 +196,7 @@ def load_model(
     return model
 
 
-def _from_architecture(
-    architecture: Mapping[str, Any], custom: Mapping[str, Any] | None
-) -> Any:
+def _from_architecture(architecture: Mapping[str, Any], custom: Mapping[str, Any] | None) -> Any:
     """The model of a file, its weights still to be set."""
     from fastdl import runtime
 

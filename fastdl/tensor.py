@@ -1,8 +1,9 @@
 """Tensors: what layers compute with, and the record of the ops that made them.
 
-A Tensor here is symbolic: a shape, whose first axis is None where it is the batch, and the node (one
-call of an op) that computes it. `apply` calls an op of the table on tensors: it checks the shapes,
-makes the outputs and, inside a `Trace`, writes the node down. A Variable is a Tensor with a value.
+A Tensor here is symbolic: a shape, whose first axis is None where it is the batch, and the node
+(one call of an op) that computes it. `apply` calls an op of the table on tensors: it checks the
+shapes, makes the outputs and, inside a `Trace`, writes the node down. A Variable is a Tensor with a
+value.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The loops: fit, evaluate, predict. Data in, a Program runs, logs out.
 
-`fit` hands whole epochs to the native `Course` and comes back to Python only where somebody listens:
-for callbacks, for the progress line some ten times a second, and for signals.
+`fit` hands whole epochs to the native `Course` and comes back to Python only where somebody
+listens: for callbacks, for the progress line some ten times a second, and for signals.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def _floats(logs: dict[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in logs.items()}
 
 
-# --- single batches, evaluation, prediction ---------------------------------------------------------
+# --- single batches, evaluation, prediction -------------------------------------------------------
 
 
 def train_on_batch(
@@ -294,4 +294,3 @@ def predict(model: Model, x: Any, batch_size: int | None) -> list[np.ndarray]:
         native.run(batch)
         native.unbind()
     return results
-

@@ -31,7 +31,7 @@ __all__ = ["get_include", "matmul", *OPS]
 
 
 def get_include() -> str:
-    """The folder of the C headers, for the ``include_dirs`` of packages that cimport the kernels."""
+    """The folder of the C headers: for ``include_dirs`` of packages that cimport the kernels."""
     return os.path.dirname(__file__)
 
 

@@ -216,10 +216,14 @@ def _stand_ins(
         others = [a for k, a in enumerate(arrays) if k != i and isinstance(a, np.ndarray)]
         flags = target.flags
         usable = type(target) is np.ndarray and flags.c_contiguous and flags.aligned
-        if not usable or not target.dtype.isnative or any(
-            np.may_share_memory(target, other) for other in others
+        if (
+            not usable
+            or not target.dtype.isnative
+            or any(np.may_share_memory(target, other) for other in others)
         ):
-            arrays[i] = np.array(target, dtype=target.dtype.newbyteorder("="), order="C", subok=False)
+            arrays[i] = np.array(
+                target, dtype=target.dtype.newbyteorder("="), order="C", subok=False
+            )
             copies.append((i, target))
     return copies
 
@@ -282,8 +286,16 @@ def _range(option: Option) -> str:
     if option.kind == "bool":
         return "True or False"
     kind = "a whole number" if option.kind == "int" else "a number"
-    low = None if option.low in (None, -math.inf) else f"{'>' if option.open_low else '>='} {option.low}"
-    high = None if option.high in (None, math.inf) else f"{'<' if option.open_high else '<='} {option.high}"
+    low = (
+        None
+        if option.low in (None, -math.inf)
+        else f"{'>' if option.open_low else '>='} {option.low}"
+    )
+    high = (
+        None
+        if option.high in (None, math.inf)
+        else f"{'<' if option.open_high else '<='} {option.high}"
+    )
     return " ".join([kind, " and ".join(b for b in (low, high) if b)]).strip()
 
 

@@ -23,8 +23,9 @@ gradient *overwrites* its output; where a tensor is used twice, the graph adds t
 that no backward op names has no gradient. An input named in ``passes`` simply takes over the
 output's gradient.
 
-An op marked ``elementwise`` can also run as a *tail*: on a stretch of elements that a product (an op
-marked ``runs_tails``) has just finished, while they are in the cache. One marked ``inplace`` may write ``out`` over ``x``.
+An op marked ``elementwise`` can also run as a *tail*: on a stretch of elements that a product (an
+op marked ``runs_tails``) has just finished, while they are in the cache. One marked ``inplace`` may
+write ``out`` over ``x``.
 """
 
 from __future__ import annotations
@@ -265,13 +266,15 @@ _op("add", "out = a + b.", _out("out", "B"), _in("a", "B"), _in("b", "B"),
 _op("multiply", "out = a * b.", _out("out", "B"), _in("a", "B"), _in("b", "B"),
     backward=("multiply_backward",), elementwise=True, inplace=True)  # fmt: skip
 _op("multiply_backward", "grad_a = grad_out * b, grad_b = grad_out * a.",
-    _out("grad_a", "B"), _out("grad_b", "B"), _in("grad_out", "B"), _in("a", "B"), _in("b", "B"))  # fmt: skip
+    _out("grad_a", "B"), _out("grad_b", "B"),
+    _in("grad_out", "B"), _in("a", "B"), _in("b", "B"))  # fmt: skip
 _op("scale", "out = factor * x.", _out("out", "B"), _in("x", "B"), _number("factor", 1.0),
     backward=("scale_backward",), elementwise=True, inplace=True)  # fmt: skip
 _op("scale_backward", "grad_x = factor * grad_out.", _out("grad_x", "B"), _in("grad_out", "B"),
     _number("factor", 1.0), elementwise=True, inplace=True)  # fmt: skip
 _op("concatenate", "out = [a | b], side by side along the last axis.",
-    _out("out", "B C+D"), _in("a", "B C"), _in("b", "B D"), backward=("concatenate_backward",))  # fmt: skip
+    _out("out", "B C+D"), _in("a", "B C"), _in("b", "B D"),
+    backward=("concatenate_backward",))  # fmt: skip
 _op("concatenate_backward", "grad_a and grad_b: the two parts of grad_out.",
     _out("grad_a", "B C"), _out("grad_b", "B D"), _in("grad_out", "B C+D"))  # fmt: skip
 
@@ -492,8 +495,8 @@ _op("penalty", "total[0] += B*(l1*sum(|param|) + l2*sum(param**2)), B being the 
     _number("l1", 0.0, 0.0), _number("l2", 0.0, 0.0))  # fmt: skip
 
 # --- updates ------------------------------------------------------------------------------------
-# All in place. The gradient is taken as g = (grad + l1*sign(param) + 2*l2*param)*grad_scale, clipped
-# to [-clipvalue, clipvalue] where clipvalue is not 0.
+# All in place. The gradient is taken as g = (grad + l1*sign(param) + 2*l2*param)*grad_scale,
+# clipped to [-clipvalue, clipvalue] where clipvalue is not 0.
 
 _CONVENTION = _choice("convention", ("keras", "torch"), "keras", doc="whose formula")
 
@@ -577,8 +580,8 @@ _update(
     _number("weight_decay", 0.0, 0.0, doc="decoupled: w -= lr*weight_decay*w first"),
     _CONVENTION,
 )
-_op("squared_norm", "out = before + sum((grad + l1*sign(param) + 2*l2*param)**2), summed in float64 in a "
-    "fixed order; without param just grad.",
+_op("squared_norm", "out = before + sum((grad + l1*sign(param) + 2*l2*param)**2), summed in "
+    "float64 in a fixed order; without param just grad.",
     _out("out", "1", dtype="float64"), _in("grad", "N"), _in("param", "N", optional=True),
     _in("before", "1", dtype="float64", optional=True, doc="the parts of a gradient so far"),
     _number("l1", 0.0, 0.0), _number("l2", 0.0, 0.0))  # fmt: skip

@@ -1,4 +1,4 @@
-"""What other packages build on: the kernels by ``cimport``, and an import that needs NumPy alone."""
+"""What other packages build on: the kernels by ``cimport``, an import that needs NumPy alone."""
 
 import json
 import os

@@ -2,11 +2,11 @@
 
 from fastdl.layers.activation import (
     ELU,
+    GELU,
+    SELU,
     Activation,
     LeakyReLU,
     ReLU,
-    SELU,
-    GELU,
     Sigmoid,
     SiLU,
     Softmax,

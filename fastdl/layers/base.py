@@ -281,5 +281,7 @@ def axis_length(layer: Layer, shape: Shape) -> int:
 def at_least_one(layer: Layer, name: str, value: Any) -> int:
     """``value`` as an int, or an error that names the layer and the argument."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{layer.name}: {name} must be a whole number of at least 1, got {value!r}")
+        raise ValueError(
+            f"{layer.name}: {name} must be a whole number of at least 1, got {value!r}"
+        )
     return int(value)

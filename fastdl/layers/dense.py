@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fastdl import initializers, ops, regularizers
-from fastdl.kernels.table import ACTIVATIONS
 from fastdl._names import unknown_name
+from fastdl.kernels.table import ACTIVATIONS
 from fastdl.layers.base import Layer, at_least_one, axis_length
 from fastdl.tensor import Shape, Tensor
 

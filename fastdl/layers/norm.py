@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from fastdl import initializers, regularizers
 from fastdl.layers.base import Layer, axis_length
@@ -14,7 +14,7 @@ __all__ = ["BatchNormalization", "LayerNormalization"]
 class _Normalization(Layer):
     """What both share: gamma and beta over the last axis, and the convention."""
 
-    _epsilons = {"keras": 1e-3, "torch": 1e-5}
+    _epsilons: ClassVar = {"keras": 1e-3, "torch": 1e-5}
 
     def __init__(
         self,
@@ -30,7 +30,9 @@ class _Normalization(Layer):
     ) -> None:
         super().__init__(**kwargs)
         if convention not in self._epsilons:
-            raise ValueError(f"{self.name}: convention must be 'keras' or 'torch', got {convention!r}")
+            raise ValueError(
+                f"{self.name}: convention must be 'keras' or 'torch', got {convention!r}"
+            )
         self.convention = convention
         self.epsilon = self._epsilons[convention] if epsilon is None else float(epsilon)
         if not self.epsilon >= 0:

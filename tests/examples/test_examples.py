@@ -85,4 +85,6 @@ def test_a5_learns_digits_and_follows_pytorch(example):
         optimizer.step()
         assert ours.train_on_batch(x[rows], y[rows]) == pytest.approx(loss.item(), rel=1e-4)
     for layer, linear in ((ours.first, net[0]), (ours.second, net[2])):
-        np.testing.assert_allclose(layer.kernel.numpy(), linear.weight.detach().numpy().T, atol=1e-5)
+        np.testing.assert_allclose(
+            layer.kernel.numpy(), linear.weight.detach().numpy().T, atol=1e-5
+        )

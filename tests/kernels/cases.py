@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import oracle
-from fastdl.kernels.runner import registered_ops
 
 from fastdl import kernels
+from fastdl.kernels.runner import registered_ops
 from fastdl.kernels.table import OPS, Op, Option
 
 DTYPES = (np.float32, np.float64)

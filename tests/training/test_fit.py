@@ -10,7 +10,7 @@ from fastdl.layers import Dense
 
 
 def numpy_fit(weights, x, y, orders, batch, learning_rate=1e-3):
-    """Dense(relu) - Dense(softmax), sparse cross-entropy, Adam: the textbook, one batch at a time."""
+    """Dense(relu), Dense(softmax), sparse cross-entropy, Adam: the textbook, batch by batch."""
     w1, b1, w2, b2 = (w.astype(np.float64) for w in weights)
     params = [w1, b1, w2, b2]
     m = [np.zeros_like(p) for p in params]
@@ -65,13 +65,23 @@ def test_fit_equals_a_loop_in_numpy(blobs, floatx, tolerance, shuffle):
     finally:
         fastdl.set_floatx("float32")
     model.compile("adam", "sparse_categorical_crossentropy")
-    before = [model.layers[0].kernel, model.layers[0].bias, model.layers[1].kernel, model.layers[1].bias]
+    before = [
+        model.layers[0].kernel,
+        model.layers[0].bias,
+        model.layers[1].kernel,
+        model.layers[1].bias,
+    ]
     before = [w.numpy() for w in before]
     seed = (model.seed + 0x9E3779B97F4A7C15) & (2**62 - 1)
     history = model.fit(x, y, epochs=3, batch_size=16, verbose=0, shuffle=shuffle)
     orders = [epoch_order(70, seed, e) if shuffle else np.arange(70) for e in range(3)]
     params, losses = numpy_fit(before, x, y, orders, 16)
-    after = [model.layers[0].kernel, model.layers[0].bias, model.layers[1].kernel, model.layers[1].bias]
+    after = [
+        model.layers[0].kernel,
+        model.layers[0].bias,
+        model.layers[1].kernel,
+        model.layers[1].bias,
+    ]
     for want, got in zip(params, after, strict=True):
         np.testing.assert_allclose(got.numpy(), want, atol=tolerance, rtol=tolerance)
     np.testing.assert_allclose(history.history["loss"], losses, rtol=10 * tolerance)

@@ -1,4 +1,4 @@
-"""What Programs promise: one a fit, no Python per batch, the same bits fused or not, little memory."""
+"""What Programs promise: one a fit, no Python per batch, the same bits if fused, little memory."""
 
 import sys
 
@@ -77,7 +77,10 @@ def test_one_program_serves_a_fit_with_its_short_last_batch(monkeypatch):
 
 NETWORKS = {
     "mlp": lambda: [Dense(33, activation="relu"), Dense(17, "tanh"), Dense(4, "softmax")],
-    "separate activations": lambda: [Dense(33), Activation("gelu"), Dense(4), Activation("softmax")],
+    "separate activations": lambda: [
+        *(Dense(33), Activation("gelu")),
+        *(Dense(4), Activation("softmax")),
+    ],
     "batchnorm and dropout": lambda: [
         Dense(64), BatchNormalization(), Activation("relu"), Dropout(0.3), Dense(4, "softmax")
     ],

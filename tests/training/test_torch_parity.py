@@ -24,9 +24,7 @@ OPTIMIZERS = {
         lambda p: torch.optim.RMSprop(p, 0.003),
     ),
     "rmsprop centered momentum": (
-        lambda: fastdl.optimizers.RMSprop(
-            0.001, momentum=0.5, centered=True, convention="torch"
-        ),
+        lambda: fastdl.optimizers.RMSprop(0.001, momentum=0.5, centered=True, convention="torch"),
         lambda p: torch.optim.RMSprop(p, 0.001, momentum=0.5, centered=True),
     ),
     "adam": (
@@ -102,7 +100,11 @@ def test_batchnorm_and_layernorm():
     model.compile(fastdl.optimizers.Adam(convention="torch"), "mean_squared_error")
     nn = torch.nn
     net = nn.Sequential(
-        nn.Linear(12, 10, bias=False), nn.BatchNorm1d(10), nn.ReLU(), nn.LayerNorm(10), nn.Linear(10, 3)
+        nn.Linear(12, 10, bias=False),
+        nn.BatchNorm1d(10),
+        nn.ReLU(),
+        nn.LayerNorm(10),
+        nn.Linear(10, 3),
     )
     with torch.no_grad():
         for layer, module in ((model.layers[0], net[0]), (model.layers[4], net[4])):
@@ -120,12 +122,8 @@ def test_batchnorm_and_layernorm():
             optimizer.step()
     model.fit(x, y, batch_size=32, epochs=20, shuffle=False, verbose=0)
     norm = model.layers[1]
-    np.testing.assert_allclose(
-        norm.moving_mean.numpy(), net[1].running_mean.numpy(), atol=2e-5
-    )
-    np.testing.assert_allclose(
-        norm.moving_variance.numpy(), net[1].running_var.numpy(), atol=1e-4
-    )
+    np.testing.assert_allclose(norm.moving_mean.numpy(), net[1].running_mean.numpy(), atol=2e-5)
+    np.testing.assert_allclose(norm.moving_variance.numpy(), net[1].running_var.numpy(), atol=1e-4)
     net.eval()
     with torch.no_grad():
         want = net(torch.from_numpy(x)).numpy()
