@@ -61,5 +61,5 @@ cdef class Function:
     cdef bint overlaps(self, Op *op, list arrays)
 
 
-# Allocates the scratch memory that the op wants for its rows; the caller frees op.workspace.
-cdef int give_workspace(Op *op) except -1
+# So much memory, aligned to a cache line, for the caller to free; MemoryError where there is none.
+cdef void *allocate(size_t bytes) except NULL nogil

@@ -405,11 +405,19 @@ cdef bint labels_are_fine(Function function, const Op *op, int64_t rows) noexcep
     return True
 
 
+cdef void *allocate(size_t bytes) except NULL nogil:
+    cdef void *memory = NULL
+    if posix_memalign(&memory, 64, bytes):
+        with gil:
+            raise MemoryError(f"no {bytes} bytes of scratch memory")
+    return memory
+
+
 cdef int give_workspace(Op *op) except -1:
+    """Allocates the scratch memory that the op wants for its rows; the caller frees it."""
     cdef size_t bytes = 0
     if op.kernel.workspace != NULL:
         bytes = op.kernel.workspace(op, op.fixed_rows)
-    if bytes and posix_memalign(&op.workspace, 64, bytes):
-        op.workspace = NULL
-        raise MemoryError(f"no {bytes} bytes of scratch memory")
+    if bytes:
+        op.workspace = allocate(bytes)
     return 0

@@ -16,7 +16,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from fastdl.kernels.call cimport Function, give_workspace
+from fastdl.kernels.call cimport Function, allocate
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
     MAX_ARGUMENTS, SPAN, Context, Kernel, Op, Stage, Team, ceil_divide, flush_denormals, is_forced,
@@ -150,6 +150,7 @@ cdef class Program:
     cdef Op *tails
     cdef int tail_count
     cdef int stage_room
+    cdef size_t workspace_bytes
     cdef Plan plan_
     cdef int planned_threads
     cdef int64_t planned_batch, planned_last
@@ -216,8 +217,7 @@ cdef class Program:
     def __dealloc__(self):
         cdef int i
         if self.ops != NULL:
-            for i in range(self.feeds + self.heads + self.fetches):
-                free(self.ops[i].workspace)
+            free(self.ops[0].workspace)
         free(self.ops)
         free(self.tails)
         free(self.plan_.stages[0])
@@ -242,8 +242,6 @@ cdef class Program:
                 raise ValueError(
                     f"Program: {name} has {op.fixed_rows} rows, not {per_item} for each of "
                     f"{self.capacity}")
-        if give_workspace(op) < 0:
-            return -1
         if per_item:
             op.rows_per_item = per_item
         self.keep.append(arrays)
@@ -331,12 +329,14 @@ cdef class Program:
                 return len(arrays[0])
         return 0
 
-    cdef void prepare(self, int64_t batch, int64_t total) noexcept nogil:
+    cdef int prepare(self, int64_t batch, int64_t total) except -1 nogil:
         """Cuts the ops into stages for full batches and for the last one."""
         cdef Context context
         cdef int kind, i, ops = self.feeds + self.heads + self.fetches, threads = threads_now()
         memset(&context, 0, sizeof(context))
         context.rows = smaller(batch, total)
+        self.give_workspace(context.rows)
+        self.give_workspace((total - 1) % batch + 1)
         if threads > 1 and not is_forced() and (
                 total_cost(self.ops, ops, &context) * ceil_divide(total, batch) < WORTH_THREADS):
             threads = 1
@@ -348,6 +348,27 @@ cdef class Program:
                 self.ops, ops, &context, threads, PROGRAM_GRAIN, self.plan_.stages[kind])
             for i in range(self.plan_.count[kind]):
                 self.plan_.threads = max(self.plan_.threads, self.plan_.stages[kind][i].threads)
+        return 0
+
+    cdef int give_workspace(self, int64_t rows) except -1 nogil:
+        """Makes the scratch memory, one for all ops, large enough for batches of this length."""
+        cdef Context context
+        cdef size_t needed = 0
+        cdef void *memory
+        cdef int i, ops = self.feeds + self.heads + self.fetches
+        memset(&context, 0, sizeof(context))
+        context.rows = rows
+        for i in range(ops):
+            if self.ops[i].kernel.workspace != NULL:
+                needed = max(needed, self.ops[i].kernel.workspace(
+                    &self.ops[i], op_rows(&self.ops[i], &context)))
+        if needed > self.workspace_bytes:
+            memory = allocate(needed)
+            free(self.ops[0].workspace)
+            for i in range(ops):
+                self.ops[i].workspace = memory
+            self.workspace_bytes = needed
+        return 0
 
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil:
         cdef Team team
@@ -380,9 +401,11 @@ cdef class Program:
         stretch.context.learning_rate = learning_rate
         with nogil:
             note_run(1)
-            self.prepare(batch, total)
-            self.run_stretch(&stretch)
-            note_run(-1)
+            try:
+                self.prepare(batch, total)
+                self.run_stretch(&stretch)
+            finally:
+                note_run(-1)
 
 
 cdef void share_of_stretch(
@@ -529,11 +552,11 @@ cdef class Course:
             return "end"
         with nogil:
             note_run(1)
-            self.train.prepare(self.batch_size, self.rows)
-            if self.validate is not None and self.validation_rows:
-                self.validate.prepare(self.validation_batch, self.validation_rows)
         try:
             with nogil:
+                self.train.prepare(self.batch_size, self.rows)
+                if self.validate is not None and self.validation_rows:
+                    self.validate.prepare(self.validation_batch, self.validation_rows)
                 while self.epoch < self.epochs:
                     if not self.begun:
                         if self.shuffled:

@@ -217,8 +217,10 @@ cdef int work(
         busy = share
         if thread < share:
             worked[0] = True
-            piece = stage.pieces * thread // share
-            end = stage.pieces * (thread + 1) // share
+            piece, end = 0, stage.pieces
+            if share > 1:
+                piece = stage.pieces * thread // share
+                end = stage.pieces * (thread + 1) // share
             while piece < end:
                 stage.op.kernel.run_piece(stage.op, context, stage.phase, piece)
                 piece += 1

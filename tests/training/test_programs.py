@@ -236,3 +236,22 @@ def test_a_long_run_does_not_grow_in_memory():
         model.predict(x)
         model.train_on_batch(x, y)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2000  # kilobytes
+
+
+@pytest.mark.parametrize("units", [1, 3, 10])
+def test_scratch_memory_is_enough_for_every_length_of_the_last_batch(units):
+    # Few rows and outputs over a long depth are cut along the depth, many rows are not.
+    x = np.random.default_rng(0).normal(size=(129, 20_000)).astype(np.float32)
+    y = np.zeros((129, units), np.float32)
+    model = model_of([Dense(units)], "sgd", "mean_squared_error")
+    runner.force_threads(True)
+    try:
+        whole = model.predict(x, batch_size=129)
+        for rows in (129, 128, 65, 64, 33, 17, 5, 2, 1):
+            np.testing.assert_allclose(model.predict(x[:rows], batch_size=128), whole[:rows], atol=1e-3)
+            history = model.fit(x[:rows], y[:rows], batch_size=128, epochs=1, verbose=0)
+            assert np.isfinite(history.history["loss"]).all()
+            model.set_weights([np.full_like(w, 0.01) for w in model.get_weights()])
+            whole = model.predict(x, batch_size=129)
+    finally:
+        runner.force_threads(False)
