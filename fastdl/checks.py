@@ -103,7 +103,7 @@ def _compare(
         if weight not in trainable:
             continue
         for at in rng.permutation(weight.value.size)[:samples]:
-            index = np.unravel_index(at, weight.shape)
+            index = np.unravel_index(at, weight.value.shape)
             value = before[k][index]
             sides = []
             for change in (eps, -eps):
@@ -119,5 +119,5 @@ def _compare(
                     f"{weight.name}{where}: gradient {analytic!r}, but the loss changes by "
                     f"{numeric!r}"
                 )
-            worst = max(worst, error)
+            worst = max(worst, float(error))
     return worst

@@ -78,8 +78,9 @@ def as_rows(name: str, value: Any, shape: Sequence[int | None]) -> np.ndarray:
         wanted = ", ".join(["rows", *("any" if s is None else str(s) for s in shape)])
         raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
     if not array.dtype.isnative or array.dtype not in _NATIVE:
-        kind = np.dtype(np.float64) if array.dtype.kind == "f" and array.itemsize > 4 else None
-        kind = kind or (np.dtype(np.float32) if array.dtype.kind == "f" else array.dtype)
+        kind = array.dtype
+        if kind.kind == "f":
+            kind = np.dtype(np.float64 if kind.itemsize > 4 else np.float32)
         array = array.astype(kind.newbyteorder("="))
     if len(array) and not (array[:1].flags.c_contiguous and array.flags.aligned):
         array = np.ascontiguousarray(array)

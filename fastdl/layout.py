@@ -7,6 +7,7 @@ block, each for as long as it is needed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ class Arena:
 
     def adopt(self, variable: Variable, offset: int) -> None:
         """Moves a variable's value to this offset."""
-        value = self.flat[offset : offset + variable.value.size].reshape(variable.shape)
+        value = self.flat[offset : offset + variable.value.size].reshape(variable.value.shape)
         value[...] = variable.value
         variable.value, variable.arena, variable.offset = value, self, offset
 
@@ -283,7 +284,7 @@ def _entry(node: Node, array_of: Callable[[Tensor], np.ndarray], is_tail: bool) 
         arrays.append(array.reshape(-1) if argument.axes == ("N",) else array)
         if argument.axes[0] == "B" and tensor.shape and tensor.shape[0] is None:
             lead = tensor.shape[: len(tensor.shape) - len(argument.axes) + 1]
-            per_item = int(np.prod(lead[1:], dtype=np.int64))
+            per_item = math.prod(n or 0 for n in lead[1:])
     return op.name, arrays, node.options, per_item, is_tail
 
 

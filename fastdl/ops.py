@@ -12,7 +12,7 @@ table, so a layer made of ops needs none of its own.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastdl.kernels.table import ACTIVATIONS, OPS
 from fastdl.tensor import Tensor, apply, reshape
@@ -43,6 +43,11 @@ def _function(op_name: str, name: str) -> Any:
     function.__name__ = function.__qualname__ = name
     function.__doc__ = op.doc
     return function
+
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...
 
 
 for _name, _op in OPS.items():

@@ -229,7 +229,7 @@ def training_program(model: Model, capacity: int, weighted: bool = False) -> Com
     backward, gradients = differentiate(forward.nodes, objective.seeds, variables)
     with Trace(training=True) as updates:
         own = _own_memory(gradients, objective)
-        model.optimizer.apply({v: own[v] for v in variables if v in own})  # type: ignore[index]
+        model.optimizer.apply({v: own[v] for v in variables if v in own})
     nodes = [*forward.nodes, *backward, *updates.nodes]
     return _with_totals(model, nodes, inputs, objective, capacity)
 

@@ -67,7 +67,7 @@ def functional_config(model: Model) -> dict[str, Any]:
     assert model._functional is not None
     inputs, outputs = model._functional
     numbers: dict[int, list[int]] = {}
-    calls = []
+    calls: list[dict[str, Any]] = []
     layers = model.layers
     for call in _calls(flatten(outputs)):
         for k, tensor in enumerate(call.outputs):

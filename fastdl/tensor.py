@@ -202,7 +202,7 @@ def record(node: Node) -> Node:
 # --- applying ops -------------------------------------------------------------------------------
 
 
-def apply(name: str, _without: Iterable[str] = (), **arguments: Any) -> Any:
+def apply(name: str, _without: Iterable[str] = (), /, **arguments: Any) -> Any:
     """Calls an op of the table on tensors.
 
     Parameters
@@ -227,7 +227,7 @@ def apply(name: str, _without: Iterable[str] = (), **arguments: Any) -> Any:
     return None if not results else results[0] if len(results) == 1 else results
 
 
-def apply_node(name: str, _without: Iterable[str] = (), **arguments: Any) -> Node:
+def apply_node(name: str, _without: Iterable[str] = (), /, **arguments: Any) -> Node:
     """`apply`, giving the node."""
     op = OPS[name]
     inputs: dict[str, Tensor] = {}

@@ -74,7 +74,7 @@ cdef double best_seconds(int what, list arrays, bint float64, int threads, int r
         op.arguments[i] = <char *> address
     with nogil:
         best = time_once(&op, threads)
-        for i in range(repeats):
+        for _ in range(repeats):
             taken = time_once(&op, threads)
             best = min(best, taken)
     return best * 1e-9

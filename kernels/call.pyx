@@ -17,7 +17,7 @@ from posix.stdlib cimport posix_memalign
 
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
-    MAX_ARGUMENTS, MAX_OPTIONS, MAX_SIZES, Context, Kernel, Op, kernel_of, run_once,
+    MAX_ARGUMENTS, MAX_OPTIONS, MAX_SIZES, Context, Op, kernel_of, run_once,
 )
 
 from fastdl.kernels import door

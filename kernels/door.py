@@ -123,7 +123,7 @@ def _convert(op: Op, argument: Argument, array: np.ndarray, real: np.dtype) -> n
                 )
         elif array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
             raise ValueError(f"{op.name}: argument {argument.name!r} has labels beyond 2**63")
-        wanted = np.dtype(np.int64)
+        wanted: np.dtype = np.dtype(np.int64)
     else:
         wanted = real if argument.dtype == "real" else np.dtype(np.float64)
     return np.require(array, dtype=wanted, requirements=["C", "A", "ENSUREARRAY"])
@@ -306,7 +306,8 @@ def signature(op: Op) -> inspect.Signature:
     """The Python signature: inputs, then options and outputs by keyword."""
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
     keyword = inspect.Parameter.KEYWORD_ONLY
-    required, optional = [], []
+    required: list[inspect.Parameter] = []
+    optional: list[inspect.Parameter] = []
     for a in op.inputs:
         default = None if a.optional else inspect.Parameter.empty
         (optional if a.optional else required).append(
@@ -368,6 +369,12 @@ def stub() -> str:
         "",
         "from numpy import ndarray",
         "",
+        "from fastdl.kernels.table import OPS as OPS",
+        "",
+        "dispatch: Any",
+        "runner: Any",
+        "",
+        "def get_include() -> str: ...",
         "def matmul(",
         "    a: Any, b: Any, transpose_a: bool = ..., transpose_b: bool = ..., out: Any = ...",
         ") -> ndarray: ...",

@@ -25,7 +25,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastdl.kernels.runner cimport (
-    SPAN, Bodies, Context, Kernel, MatmulBodies, Op, Product, ceil_divide, op_rows, register,
+    SPAN, Context, Kernel, MatmulBodies, Op, Product, ceil_divide, op_rows, register,
     smaller,
 )
 

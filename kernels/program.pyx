@@ -19,8 +19,8 @@ from libc.string cimport memcpy, memset
 from fastdl.kernels.call cimport Function, allocate
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
-    MAX_ARGUMENTS, SPAN, Context, Kernel, Op, Stage, Team, ceil_divide, flush_denormals, is_forced,
-    note_run, note_team, note_threads, now_ns, op_rows, plan, restore_denormals, smaller,
+    SPAN, Context, Kernel, Op, Stage, Team, ceil_divide, flush_denormals, is_forced,
+    note_run, note_team, note_threads, now_ns, plan, restore_denormals, smaller,
     team_note, team_size, team_start, team_worked, threads_now, work,
 )
 
@@ -409,7 +409,7 @@ cdef class Program:
 
 
 cdef void share_of_stretch(
-    const Plan *plan, const Stretch *stretch, Team *team, int thread, int size
+    const Plan *cut, const Stretch *stretch, Team *team, int thread, int size
 ) noexcept nogil:
     """One thread's share of all batches of a stretch."""
     cdef Context context = stretch.context
@@ -421,9 +421,9 @@ cdef void share_of_stretch(
         first = k * stretch.batch
         kind = first + stretch.batch > stretch.total
         context.first = first
-        context.rows = plan.rows[kind]
+        context.rows = cut.rows[kind]
         busy = work(
-            plan.stages[kind], plan.count[kind], &context, team, thread, size, busy, &worked)
+            cut.stages[kind], cut.count[kind], &context, team, thread, size, busy, &worked)
         context.step += 1
     restore_denormals(state)
     team_note(team, worked)
@@ -540,7 +540,7 @@ cdef class Course:
         KeyboardInterrupt
             Between two batches; everything is consistent and training may go on.
         """
-        cdef bint each_batch = until == "batch", each_epoch = until != "end", interrupted = False
+        cdef bint each_batch = until == "batch", each_epoch = until != "end"
         cdef int64_t deadline = now_ns() + <int64_t> (seconds * 1e9), looked = now_ns(), now
         cdef double *row
         cdef int64_t first_epoch = self.epochs - len(self.history)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import reduce
 from typing import Any
-
-import numpy as np
 
 from fastdl import ops
 from fastdl.layers.base import Layer
@@ -27,7 +26,7 @@ class Add(_Merge):
 
     def call(self, x: Sequence[Tensor]) -> Tensor:
         """See the class."""
-        return reduce(ops.add, self._several(x))  # type: ignore[attr-defined]
+        return reduce(ops.add, self._several(x))
 
 
 class Multiply(_Merge):
@@ -35,7 +34,7 @@ class Multiply(_Merge):
 
     def call(self, x: Sequence[Tensor]) -> Tensor:
         """See the class."""
-        return reduce(ops.multiply, self._several(x))  # type: ignore[attr-defined]
+        return reduce(ops.multiply, self._several(x))
 
 
 class Concatenate(_Merge):
@@ -62,9 +61,9 @@ class Concatenate(_Merge):
             for s in shapes
         ):
             raise ValueError(f"{self.name}: cannot join {shapes} along axis {self.axis}")
-        inner = int(np.prod(shapes[0][axis + 1 :], dtype=np.int64))
-        rows = [ops.reshape(t, (*t.shape[:axis], t.shape[axis] * inner)) for t in tensors]
-        joined = reduce(ops.concatenate, rows)  # type: ignore[attr-defined]
+        inner = math.prod(n or 0 for n in shapes[0][axis + 1 :])
+        rows = [ops.reshape(t, (*t.shape[:axis], (t.shape[axis] or 0) * inner)) for t in tensors]
+        joined = reduce(ops.concatenate, rows)
         total = sum(s[axis] or 0 for s in shapes)
         return ops.reshape(joined, (*shapes[0][:axis], total, *shapes[0][axis + 1 :]))
 

@@ -1,12 +1,14 @@
 """The op table itself: names that are referred to exist, and every op is complete."""
 
 import inspect
+from pathlib import Path
 
 import oracle
 import pytest
 from cases import NAMES
 
 from fastdl import kernels
+from fastdl.kernels import door
 from fastdl.kernels.table import ACTIVATIONS, OPS
 
 
@@ -113,3 +115,8 @@ def test_every_op_is_a_documented_function(name):
     assert set(inspect.signature(function).parameters) == {a.name for a in op.arguments} | {
         o.name for o in [*op.options, *([op.tail] if op.tail else [])]
     }
+
+
+def test_type_stub_says_what_the_table_says():
+    stub = Path(kernels.__file__).with_name("__init__.pyi").read_text()
+    assert stub == door.stub(), "python -m fastdl.kernels.door > kernels/__init__.pyi"

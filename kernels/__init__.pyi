@@ -1,0 +1,510 @@
+"""Written by ``python -m fastdl.kernels.door``; a test holds it against the table."""
+
+from typing import Any
+
+from numpy import ndarray
+
+from fastdl.kernels.table import OPS as OPS
+
+dispatch: Any
+runner: Any
+
+def get_include() -> str: ...
+def matmul(
+    a: Any, b: Any, transpose_a: bool = ..., transpose_b: bool = ..., out: Any = ...
+) -> ndarray: ...
+def relu_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def relu_backward(
+    grad_out: Any,
+    out: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def leaky_relu_forward(
+    x: Any,
+    *,
+    alpha: float = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def leaky_relu_backward(
+    grad_out: Any,
+    x: Any,
+    *,
+    alpha: float = ...,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def elu_forward(
+    x: Any,
+    *,
+    alpha: float = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def elu_backward(
+    grad_out: Any,
+    x: Any,
+    *,
+    alpha: float = ...,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def selu_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def selu_backward(
+    grad_out: Any,
+    out: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def gelu_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def gelu_backward(
+    grad_out: Any,
+    x: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def gelu_tanh_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def gelu_tanh_backward(
+    grad_out: Any,
+    x: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def sigmoid_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def sigmoid_backward(
+    grad_out: Any,
+    out: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def tanh_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def tanh_backward(
+    grad_out: Any,
+    out: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def softplus_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def softplus_backward(
+    grad_out: Any,
+    x: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def silu_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def silu_backward(
+    grad_out: Any,
+    x: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def softmax_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def softmax_backward(
+    grad_out: Any,
+    out: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def matmul_nn(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def matmul_tn(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def matmul_nt(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def dense_forward(
+    x: Any,
+    weight: Any,
+    bias: Any = ...,
+    *,
+    activation: str = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def dense_backward_input(
+    grad_out: Any,
+    weight: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def dense_backward_weight(
+    x: Any,
+    grad_out: Any,
+    *,
+    grad_weight: Any = ...,
+) -> ndarray: ...
+def dense_backward_bias(
+    grad_out: Any,
+    *,
+    grad_bias: Any = ...,
+) -> ndarray: ...
+def add(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def multiply(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def multiply_backward(
+    grad_out: Any,
+    a: Any,
+    b: Any,
+    *,
+    grad_a: Any = ...,
+    grad_b: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def scale(
+    x: Any,
+    *,
+    factor: float = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def scale_backward(
+    grad_out: Any,
+    *,
+    factor: float = ...,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def concatenate(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def concatenate_backward(
+    grad_out: Any,
+    *,
+    grad_a: Any = ...,
+    grad_b: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def batchnorm_statistics(
+    x: Any,
+    *,
+    mean: Any = ...,
+    variance: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def batchnorm_forward(
+    x: Any,
+    mean: Any,
+    variance: Any,
+    gamma: Any = ...,
+    beta: Any = ...,
+    *,
+    epsilon: float = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def batchnorm_backward(
+    grad_out: Any,
+    x: Any,
+    mean: Any,
+    variance: Any,
+    gamma: Any = ...,
+    *,
+    epsilon: float = ...,
+    grad_x: Any = ...,
+    grad_gamma: Any = ...,
+    grad_beta: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def batchnorm_inference(
+    x: Any,
+    mean: Any,
+    variance: Any,
+    gamma: Any = ...,
+    beta: Any = ...,
+    *,
+    epsilon: float = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def batchnorm_inference_backward(
+    grad_out: Any,
+    x: Any,
+    mean: Any,
+    variance: Any,
+    gamma: Any = ...,
+    *,
+    epsilon: float = ...,
+    grad_x: Any = ...,
+    grad_gamma: Any = ...,
+    grad_beta: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def batchnorm_update(
+    running_mean: Any,
+    running_variance: Any,
+    mean: Any,
+    variance: Any,
+    x: Any,
+    *,
+    momentum: float = ...,
+    unbiased: bool = ...,
+) -> None: ...
+def layernorm_forward(
+    x: Any,
+    gamma: Any = ...,
+    beta: Any = ...,
+    *,
+    epsilon: float = ...,
+    out: Any = ...,
+    mean: Any = ...,
+    rstd: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def layernorm_backward(
+    grad_out: Any,
+    x: Any,
+    mean: Any,
+    rstd: Any,
+    gamma: Any = ...,
+    *,
+    grad_x: Any = ...,
+    grad_gamma: Any = ...,
+    grad_beta: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def dropout_forward(
+    x: Any,
+    *,
+    rate: float,
+    stream: int = ...,
+    step: int = ...,
+    seed: int = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def dropout_backward(
+    grad_out: Any,
+    *,
+    rate: float,
+    stream: int = ...,
+    step: int = ...,
+    seed: int = ...,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def gaussian_noise_forward(
+    x: Any,
+    *,
+    stddev: float,
+    stream: int = ...,
+    step: int = ...,
+    seed: int = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def mean_squared_error(
+    pred: Any,
+    target: Any,
+    sample_weight: Any = ...,
+    *,
+    scale: float = ...,
+    loss: Any = ...,
+    grad_pred: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def mean_absolute_error(
+    pred: Any,
+    target: Any,
+    sample_weight: Any = ...,
+    *,
+    scale: float = ...,
+    loss: Any = ...,
+    grad_pred: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def huber(
+    pred: Any,
+    target: Any,
+    sample_weight: Any = ...,
+    *,
+    delta: float = ...,
+    scale: float = ...,
+    loss: Any = ...,
+    grad_pred: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def binary_crossentropy(
+    pred: Any,
+    target: Any,
+    sample_weight: Any = ...,
+    *,
+    from_logits: bool = ...,
+    label_smoothing: float = ...,
+    scale: float = ...,
+    loss: Any = ...,
+    grad_pred: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def categorical_crossentropy(
+    pred: Any,
+    target: Any,
+    sample_weight: Any = ...,
+    *,
+    from_logits: bool = ...,
+    label_smoothing: float = ...,
+    scale: float = ...,
+    loss: Any = ...,
+    grad_pred: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def sparse_categorical_crossentropy(
+    pred: Any,
+    labels: Any,
+    sample_weight: Any = ...,
+    *,
+    from_logits: bool = ...,
+    label_smoothing: float = ...,
+    scale: float = ...,
+    loss: Any = ...,
+    grad_pred: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def categorical_accuracy(
+    pred: Any,
+    target: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def sparse_categorical_accuracy(
+    pred: Any,
+    labels: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def binary_accuracy(
+    pred: Any,
+    target: Any,
+    *,
+    threshold: float = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def accumulate(
+    total: Any,
+    values: Any,
+    sample_weight: Any = ...,
+) -> None: ...
+def penalty(
+    total: Any,
+    param: Any,
+    values: Any,
+    *,
+    l1: float = ...,
+    l2: float = ...,
+) -> None: ...
+def sgd_update(
+    param: Any,
+    grad: Any,
+    velocity: Any = ...,
+    grad_scale: Any = ...,
+    *,
+    learning_rate: float = ...,
+    momentum: float = ...,
+    nesterov: bool = ...,
+    weight_decay: float = ...,
+    convention: str = ...,
+    clipvalue: float = ...,
+    l1: float = ...,
+    l2: float = ...,
+) -> None: ...
+def rmsprop_update(
+    param: Any,
+    grad: Any,
+    square: Any,
+    average: Any = ...,
+    velocity: Any = ...,
+    grad_scale: Any = ...,
+    *,
+    learning_rate: float = ...,
+    rho: float = ...,
+    momentum: float = ...,
+    epsilon: float = ...,
+    centered: bool = ...,
+    weight_decay: float = ...,
+    convention: str = ...,
+    clipvalue: float = ...,
+    l1: float = ...,
+    l2: float = ...,
+) -> None: ...
+def adam_update(
+    param: Any,
+    grad: Any,
+    m: Any,
+    v: Any,
+    v_max: Any = ...,
+    grad_scale: Any = ...,
+    *,
+    learning_rate: float = ...,
+    step: int = ...,
+    beta_1: float = ...,
+    beta_2: float = ...,
+    epsilon: float = ...,
+    weight_decay: float = ...,
+    convention: str = ...,
+    clipvalue: float = ...,
+    l1: float = ...,
+    l2: float = ...,
+) -> None: ...
+def adagrad_update(
+    param: Any,
+    grad: Any,
+    square: Any,
+    grad_scale: Any = ...,
+    *,
+    learning_rate: float = ...,
+    epsilon: float = ...,
+    weight_decay: float = ...,
+    convention: str = ...,
+    clipvalue: float = ...,
+    l1: float = ...,
+    l2: float = ...,
+) -> None: ...
+def squared_norm(
+    grad: Any,
+    param: Any = ...,
+    before: Any = ...,
+    *,
+    l1: float = ...,
+    l2: float = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def clip_scale(
+    squares: Any,
+    *,
+    clipnorm: float,
+    scale: Any = ...,
+) -> ndarray: ...
