@@ -20,7 +20,7 @@ from fastdl.kernels.call cimport Function, allocate
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
     SPAN, Context, Kernel, Op, Stage, Team, ceil_divide, flush_denormals, is_forced,
-    note_run, note_team, note_threads, now_ns, plan, restore_denormals, smaller,
+    note_run, note_team, note_threads, now_ns, op_rows, plan, restore_denormals, smaller,
     team_note, team_size, team_start, team_worked, threads_now, work,
 )
 
@@ -159,7 +159,8 @@ cdef class Program:
     cdef double *totals_at
     cdef int64_t totals_count
     cdef list keep, bound
-    cdef readonly list feed_buffers, fetch_buffers
+    cdef readonly tuple feed_buffers, fetch_buffers
+    cdef bint busy
 
     def __cinit__(self, int64_t capacity, list steps not None, list feeds not None,
                   list fetches not None, cnp.ndarray totals not None):
@@ -177,8 +178,8 @@ cdef class Program:
         self.totals_at = <double *> cnp.PyArray_DATA(totals)
         self.totals_count = totals.size
         self.keep = [totals]
-        self.feed_buffers = feeds
-        self.fetch_buffers = fetches
+        self.feed_buffers = tuple(feeds)
+        self.fetch_buffers = tuple(fetches)
         self.feeds, self.fetches = len(feeds), len(fetches)
         self.tail_count = sum(step[4] for step in steps)
         self.heads = len(steps) - self.tail_count
@@ -276,6 +277,8 @@ cdef class Program:
         cdef cnp.ndarray array
         cdef Op *op
         cdef int64_t rows = -1
+        if self.busy:
+            raise RuntimeError("Program: is running in another thread")
         if len(sources) != self.feeds or len(results) != self.fetches:
             raise ValueError(
                 f"Program: wants {self.feeds} sources and {self.fetches} results, got "
@@ -314,11 +317,24 @@ cdef class Program:
         for i, result in enumerate(results):
             self.ops[self.feeds + self.heads + i].arguments[DESTINATION] = <char *> cnp.PyArray_DATA(
                 <cnp.ndarray> result)
-        self.bound = [sources, results]
+        self.bound = [list(sources), list(results)]
 
     def unbind(self) -> None:
         """Forgets the arrays of the last bind."""
         self.bound = None
+
+    cdef int enter(self) except -1:
+        """Takes the program for one thread; `leave` gives it back."""
+        if self.busy:
+            raise RuntimeError("Program: is running in another thread")
+        self.busy = True
+        note_run(1)
+        return 0
+
+    cdef int leave(self) except -1:
+        self.busy = False
+        note_run(-1)
+        return 0
 
     cdef int64_t bound_rows(self) except -1:
         """The rows of the arrays that are bound."""
@@ -384,7 +400,12 @@ cdef class Program:
     def run(self, int64_t batch, *, int64_t step=0, int64_t seed=0, double learning_rate=0) -> None:
         """Runs all rows that are bound, in batches, in the order in which they lie.
 
-        Totals are set to zero first. Waits while another thread runs this program.
+        Totals are set to zero first.
+
+        Raises
+        ------
+        RuntimeError
+            If nothing is bound, or another thread is running this program.
         """
         cdef Stretch stretch
         cdef int64_t total
@@ -399,13 +420,13 @@ cdef class Program:
         stretch.count = ceil_divide(total, batch)
         stretch.context.step, stretch.context.seed = step, seed
         stretch.context.learning_rate = learning_rate
-        with nogil:
-            note_run(1)
-            try:
+        self.enter()
+        try:
+            with nogil:
                 self.prepare(batch, total)
                 self.run_stretch(&stretch)
-            finally:
-                note_run(-1)
+        finally:
+            self.leave()
 
 
 cdef void share_of_stretch(
@@ -550,8 +571,16 @@ cdef class Course:
         cdef str reached = "end"
         if self.epoch >= self.epochs:
             return "end"
-        with nogil:
-            note_run(1)
+        if self.train.bound_rows() != self.rows or (
+                self.validate is not None and self.validate.bound_rows() != self.validation_rows):
+            raise RuntimeError("Course: other rows have been bound to its programs")
+        self.train.enter()
+        try:
+            if self.validate is not None:
+                self.validate.enter()
+        except RuntimeError:
+            self.train.leave()
+            raise
         try:
             with nogil:
                 self.train.prepare(self.batch_size, self.rows)
@@ -596,8 +625,9 @@ cdef class Course:
                                 reached = "time"
                             break
         finally:
-            with nogil:
-                note_run(-1)
+            self.train.leave()
+            if self.validate is not None:
+                self.validate.leave()
         return reached
 
     def finish_epoch(self) -> str:

@@ -255,3 +255,25 @@ def test_scratch_memory_is_enough_for_every_length_of_the_last_batch(units):
             whole = model.predict(x, batch_size=129)
     finally:
         runner.force_threads(False)
+
+
+def test_a_running_program_is_nobody_elses():
+    Program = fastdl.kernels.program.Program
+    Course = fastdl.kernels.program.Course
+    a = np.zeros((4, 3), np.float32)
+    program = Program(4, [("relu_forward", [a, a], {}, 3, False)], [a], [], np.zeros((0, 2)))
+    program.bind([np.zeros((9, 3), np.float32)], [])
+    settings = {
+        "batch_size": 4, "validation_batch": 1, "first_epoch": 0, "epochs": 2, "shuffle": True,
+        "step": 0, "seed": 1,
+    }  # fmt: skip
+    with pytest.raises(RuntimeError, match="another thread"):
+        Course(program, program, **settings).advance("end", 1.0)
+    course = Course(program, None, **settings)
+    assert course.advance("epoch", 1e9) == "epoch"
+    program.bind([np.zeros((3, 3), np.float32)], [])
+    with pytest.raises(RuntimeError, match="other rows"):
+        course.advance("end", 1.0)
+    program.unbind()
+    with pytest.raises(RuntimeError, match="nothing is bound"):
+        course.advance("end", 1.0)
