@@ -216,7 +216,6 @@ cdef class Program:
                 raise MemoryError("Program: no memory for the stages")
 
     def __dealloc__(self):
-        cdef int i
         if self.ops != NULL:
             free(self.ops[0].workspace)
         free(self.ops)

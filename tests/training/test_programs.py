@@ -248,7 +248,9 @@ def test_scratch_memory_is_enough_for_every_length_of_the_last_batch(units):
     try:
         whole = model.predict(x, batch_size=129)
         for rows in (129, 128, 65, 64, 33, 17, 5, 2, 1):
-            np.testing.assert_allclose(model.predict(x[:rows], batch_size=128), whole[:rows], atol=1e-3)
+            np.testing.assert_allclose(
+                model.predict(x[:rows], batch_size=128), whole[:rows], atol=1e-3
+            )
             history = model.fit(x[:rows], y[:rows], batch_size=128, epochs=1, verbose=0)
             assert np.isfinite(history.history["loss"]).all()
             model.set_weights([np.full_like(w, 0.01) for w in model.get_weights()])
