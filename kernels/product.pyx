@@ -41,7 +41,7 @@ cdef enum: COPY, MULTIPLY, MERGE, PHASES
 # A piece is worth some nanoseconds of work, as starting it costs a fraction of one microsecond.
 # Few pieces go as far as FEW; more only where they are large, so that their operands are used
 # often: then 2 ... 16 threads have work that is even within a few percent.
-cdef enum: PIECE_NANOSECONDS = 4000, FEW_PIECES = 16
+cdef enum: PIECE_NANOSECONDS = 10000, FEW_PIECES = 16
 cdef enum: LARGE_NANOSECONDS = 250000, MANY_PIECES = 48
 
 # An update runs along whole rows of a weight gradient that is no wider than this.
@@ -50,7 +50,7 @@ cdef enum: WHOLE_ROW = 256
 # When a is copied: its rows are so many bytes apart, and the copy is used for so many columns.
 cdef enum: COPY_STRIDE = 2048, COPY_COLUMNS = 512, COPY_ROWS = 64, COPY_DEPTH = 64
 
-cdef enum: CACHE_LINE = 64
+cdef enum: CACHE_LINE = 64, FAR_STRIDE = 8192
 
 # Elements of the depth that a partial sum is worth.
 cdef enum: LEAST_DEPTH = 512
@@ -111,7 +111,8 @@ cdef double nanoseconds(const Op *op, const Problem *p) noexcept nogil:
 
 
 cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
-    """A grid of rectangles that are about as many rows high as columns wide."""
+    """A grid of rectangles, about four times as many rows high as columns wide: a panel of b has to
+    be copied for each rectangle that reads it, rows of a come through the caches by themselves."""
     cdef double work = nanoseconds(op, p)
     cdef int64_t parts, strips, panels
     cdef Cut c
@@ -125,10 +126,10 @@ cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
     if p.form == TN and p.N <= WHOLE_ROW:
         c.rows = smaller(parts, strips)
     else:
-        c.rows = <int64_t> (sqrt(<double> parts * p.M / p.N) + 0.5)
+        c.rows = <int64_t> (0.5 * sqrt(<double> parts * p.M / p.N) + 0.5)
         c.rows = smaller(max(1, c.rows), smaller(parts, strips))
-        c.columns = smaller(ceil_divide(parts, c.rows), panels)
-        c.rows = smaller(ceil_divide(parts, c.columns), strips)
+        c.columns = smaller(max(1, parts // c.rows), panels)
+        c.rows = smaller(max(1, parts // c.columns), strips)
     if 2 * c.rows * c.columns <= parts:
         c.depth = smaller(parts // (c.rows * c.columns), 1 + p.K // LEAST_DEPTH)
     return c
@@ -140,7 +141,7 @@ cdef int64_t copy_stride(const Op *op, const Problem *p, const Cut *c) noexcept 
     if (c.depth > 1 or p.N < COPY_COLUMNS or p.M < COPY_ROWS or p.K < COPY_DEPTH
             or p.a_stride * op.itemsize < COPY_STRIDE):
         return 0
-    if p.form != TN and lines % (COPY_STRIDE // CACHE_LINE) != 0:
+    if p.form != TN and p.a_stride * op.itemsize % FAR_STRIDE != 0:
         return 0
     return (lines | 1) * CACHE_LINE // op.itemsize
 
