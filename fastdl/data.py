@@ -3,12 +3,13 @@ both shapes named where it is not."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastdl.programs import Target
+from fastdl._names import nearest
+from fastdl.targets import Target
 
 __all__ = ["Rows", "as_inputs", "as_rows", "as_targets", "as_weights", "hold_out", "take"]
 
@@ -60,12 +61,17 @@ def as_rows(name: str, value: Any, shape: Sequence[int | None]) -> np.ndarray:
     TypeError, ValueError
         If the values are no real numbers or the shape differs.
     """
+    if value is None or isinstance(value, (Iterator, str, bytes)):
+        raise TypeError(f"{name} must be an array or array-like, got {type(value).__name__}")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; fill it first, as masks are not looked at")
     try:
         array = np.asarray(value)
     except Exception as error:
         raise TypeError(f"{name} is not an array: {error}") from error
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
+        kind = type(value).__name__ if array.ndim == 0 else f"{array.dtype}"
+        raise TypeError(f"{name} must be an array of real numbers, got {kind}")
     row = array.shape[1:]
     if array.ndim == 1 and tuple(shape) == (1,):
         array = array.reshape(-1, 1)
@@ -78,10 +84,10 @@ def as_rows(name: str, value: Any, shape: Sequence[int | None]) -> np.ndarray:
         wanted = ", ".join(["rows", *("any" if s is None else str(s) for s in shape)])
         raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
     if not array.dtype.isnative or array.dtype not in _NATIVE:
-        kind = array.dtype
-        if kind.kind == "f":
-            kind = np.dtype(np.float64 if kind.itemsize > 4 else np.float32)
-        array = array.astype(kind.newbyteorder("="))
+        native = array.dtype.newbyteorder("=")
+        if native not in _NATIVE:  # half and extended precision
+            native = np.dtype(np.float32 if array.itemsize < 4 else np.float64)
+        array = array.astype(native)
     if len(array) and not (array[:1].flags.c_contiguous and array.flags.aligned):
         array = np.ascontiguousarray(array)
     return array
@@ -89,24 +95,41 @@ def as_rows(name: str, value: Any, shape: Sequence[int | None]) -> np.ndarray:
 
 def as_inputs(x: Any, names: Sequence[str], shapes: Sequence[Sequence[int]]) -> list[np.ndarray]:
     """The inputs of a model from an array, or a list or dictionary of arrays."""
-    if isinstance(x, Mapping):
-        missing = [n for n in names if n not in x]
-        unknown = [n for n in x if n not in names]
-        if missing or unknown:
-            raise ValueError(f"x must have the inputs {list(names)}, got {list(x)}")
-        parts = [x[n] for n in names]
-    elif len(shapes) > 1:
-        if not isinstance(x, (list, tuple)) or len(x) != len(shapes):
-            raise ValueError(f"x must be a list of {len(shapes)} arrays, one for each input")
-        parts = list(x)
-    else:
-        parts = [x[0]] if _holds_one_array(x, shapes[0]) else [x]
-    titles = ["x"] if len(parts) == 1 else [f"x[{n!r}]" for n in names]
+    titles, parts = _parts("x", "input", x, names, shapes)
     return [as_rows(t, p, s) for t, p, s in zip(titles, parts, shapes, strict=True)]
 
 
+def _parts(
+    what: str, each: str, value: Any, names: Sequence[str], shapes: Sequence[Sequence[int]]
+) -> tuple[list[str], list[Any]]:
+    """The titles and arrays of several inputs or outputs, in order."""
+    if isinstance(value, Mapping):
+        for key in value:
+            if key not in names:
+                raise ValueError(
+                    f"{what} has {key!r}{nearest(str(key), names)}, but the {each}s are "
+                    f"{', '.join(names)}"
+                )
+        missing = [n for n in names if n not in value]
+        if missing:
+            raise ValueError(f"{what} lacks the {each} {missing[0]!r}")
+        parts = [value[n] for n in names]
+    elif len(shapes) > 1:
+        if not isinstance(value, (list, tuple)) or len(value) != len(shapes):
+            raise ValueError(
+                f"{what} must be a list of {len(shapes)} arrays or a dictionary, one for each "
+                f"{each}: {', '.join(names)}"
+            )
+        parts = list(value)
+    else:
+        parts = [value[0]] if _holds_one_array(value, shapes[0]) else [value]
+    return [what] if len(parts) == 1 else [f"{what}[{n!r}]" for n in names], parts
+
+
 def _holds_one_array(x: Any, shape: Sequence[int]) -> bool:
-    return isinstance(x, (list, tuple)) and len(x) == 1 and np.ndim(x[0]) == len(shape) + 1
+    if not isinstance(x, (list, tuple)) or len(x) != 1 or not isinstance(x[0], np.ndarray):
+        return False
+    return x[0].ndim == len(shape) + 1
 
 
 def as_targets(y: Any, targets: Sequence[Target]) -> list[np.ndarray]:
@@ -118,25 +141,12 @@ def as_targets(y: Any, targets: Sequence[Target]) -> list[np.ndarray]:
         If a shape differs from the output's, or a label is not a whole number from 0 to
         classes - 1; the first bad row is named.
     """
-    if isinstance(y, Mapping):
-        names = [t.name for t in targets]
-        if sorted(y) != sorted(names):
-            raise ValueError(f"y must have the outputs {names}, got {list(y)}")
-        parts = [y[n] for n in names]
-    elif len(targets) > 1:
-        if not isinstance(y, (list, tuple)) or len(y) != len(targets):
-            raise ValueError(f"y must be a list of {len(targets)} arrays, one for each output")
-        parts = list(y)
-    else:
-        parts = [y]
-    arrays = []
-    for part, target in zip(parts, targets, strict=True):
-        title = "y" if len(targets) == 1 else f"y[{target.name!r}]"
-        if target.classes:
-            arrays.append(_labels(title, part, target))
-        else:
-            arrays.append(as_rows(title, part, target.shape))
-    return arrays
+    names, shapes = [t.name for t in targets], [t.shape for t in targets]
+    titles, parts = _parts("y", "output", y, names, shapes)
+    return [
+        _labels(title, part, target) if target.classes else as_rows(title, part, target.shape)
+        for title, part, target in zip(titles, parts, targets, strict=True)
+    ]
 
 
 def _labels(name: str, value: Any, target: Target) -> np.ndarray:
@@ -155,10 +165,10 @@ def _labels(name: str, value: Any, target: Target) -> np.ndarray:
         if array.dtype.kind == "f":
             bad |= flat != np.floor(flat)
     if bad.any():
-        row = int(np.argmax(bad))
+        at = int(np.argmax(bad))
         raise ValueError(
-            f"{name} must hold whole numbers from 0 to {target.classes - 1}, but row {row} is "
-            f"{flat[row]}"
+            f"{name} must hold whole numbers from 0 to {target.classes - 1}, but row "
+            f"{at // max(1, flat.size // len(array))} has {flat[at]}"
         )
     return array
 
@@ -170,21 +180,28 @@ def as_weights(
     weight = None if sample_weight is None else as_rows("sample_weight", sample_weight, ())
     if class_weight is None:
         return weight
-    if len(targets) != 1:
-        raise ValueError("class_weight is for models with one output")
     if not isinstance(class_weight, Mapping):
         raise TypeError(f"class_weight must be a dict, got {type(class_weight).__name__}")
-    target, model = targets[0], models[0]
-    if model.classes:
-        labels = target.astype(np.int64).reshape(len(target))
-    elif target.shape[1:] == (1,):
-        labels = target[:, 0].astype(np.int64)
-    else:
-        labels = target.reshape(len(target), -1).argmax(axis=1)
+    if len(targets) != 1 or len(models[0].shape) > 1:
+        raise ValueError("class_weight is for models with one output and one label a row")
+    labels, classes = _classes(targets[0], models[0])
     factors = np.ones(len(labels))
     for label, factor in class_weight.items():
+        if classes and label not in range(classes):
+            raise ValueError(f"class_weight has the label {label!r}, not one of 0 to {classes - 1}")
+        if not isinstance(factor, (int, float, np.number)):
+            raise TypeError(f"class_weight[{label!r}] must be a number, got {factor!r}")
         factors[labels == label] = factor
     return factors if weight is None else factors * weight
+
+
+def _classes(target: np.ndarray, model: Target) -> tuple[np.ndarray, int]:
+    """The label of each row, and how many labels there are; 0 if any number may be one."""
+    if model.classes:
+        return target, model.classes
+    if target.shape[1] == 1:
+        return target[:, 0], 0
+    return target.argmax(axis=1), target.shape[1]
 
 
 def hold_out(

@@ -159,7 +159,7 @@ class Step:
 
 
 def fuse(nodes: list[Node], enabled: bool = True) -> list[Step]:
-    """Lists the ops to run; if enabled, elementwise ones behind the product that feeds them.
+    """Lists the ops to run, elementwise ones behind the product that feeds them if enabled.
 
     A node may become a tail where
 

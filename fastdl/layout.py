@@ -7,7 +7,6 @@ block, each for as long as it is needed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -51,9 +50,16 @@ class Arena:
 
     def adopt(self, variable: Variable, offset: int) -> None:
         """Moves a variable's value to this offset."""
-        value = self.flat[offset : offset + variable.value.size].reshape(variable.value.shape)
-        value[...] = variable.value
-        variable.value, variable.arena, variable.offset = value, self, offset
+        value = variable.value
+        self.flat[offset : offset + value.size] = value.reshape(-1)
+        variable.move(self, offset)
+
+    def __getstate__(self) -> np.ndarray:
+        return np.array(self.flat)
+
+    def __setstate__(self, state: np.ndarray) -> None:
+        self.flat = _aligned(state.size, state.dtype)
+        self.flat[:] = state
 
 
 def consolidate(variables: Iterable[Variable]) -> None:
@@ -283,8 +289,8 @@ def _entry(node: Node, array_of: Callable[[Tensor], np.ndarray], is_tail: bool) 
         array = array_of(tensor)
         arrays.append(array.reshape(-1) if argument.axes == ("N",) else array)
         if argument.axes[0] == "B" and tensor.shape and tensor.shape[0] is None:
-            lead = tensor.shape[: len(tensor.shape) - len(argument.axes) + 1]
-            per_item = math.prod(n or 0 for n in lead[1:])
+            lead = array.shape[1 : array.ndim - len(argument.axes) + 1]
+            per_item = int(np.prod(lead, dtype=np.int64))
     return op.name, arrays, node.options, per_item, is_tail
 
 

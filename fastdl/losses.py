@@ -75,7 +75,7 @@ class Loss:
             Of ``scale`` times the mean loss, if asked for.
         """
         options = dict(self.options)
-        node = prediction.node
+        node = _same(prediction).node
         fusable = self.fused_activation and not options.get("from_logits")
         if fusable and node is not None and node.name == f"{self.fused_activation}_forward":
             prediction = node.inputs["x"]
@@ -119,6 +119,16 @@ class Loss:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
         return f"{type(self).__name__}({arguments})"
+
+
+def _same(tensor: Tensor) -> Tensor:
+    """The tensor behind layers that hand it through as it is."""
+    while tensor.node is not None and tensor.node.op is None:
+        before = tensor.node.inputs["x"]
+        if before.shape != tensor.shape:
+            break
+        tensor = before
+    return tensor
 
 
 class MeanSquaredError(Loss):

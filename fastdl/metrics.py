@@ -47,7 +47,8 @@ class Metric:
     def apply(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Adds the metric to the graph: one number a row."""
         name = "labels" if self.labels else "target"
-        return apply(self.op, ("grad_pred",), pred=prediction, **{name: target}, **self.options)
+        inputs = {"pred": prediction, name: target}
+        return apply(self.op, ("grad_pred",), **inputs, **self.options)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """The metric of arrays.

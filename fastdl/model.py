@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
-from fastdl import losses, metrics, optimizers, runtime, saving, serialization, training
+from fastdl import optimizers, runtime, saving, serialization, training
 from fastdl.callbacks import History
 from fastdl.data import as_rows
-from fastdl.layers.base import Layer, flatten
-from fastdl.layers.input import InputLayer
-from fastdl.programs import Target
-from fastdl.tensor import Tensor, Trace, Variable
+from fastdl.functional import Functional, walk
+from fastdl.layers.base import Layer, LayerCall, flatten
+from fastdl.layout import consolidate
+from fastdl.programs import making
+from fastdl.targets import Setup, Target
+from fastdl.tensor import Shape, Tensor, Trace, Variable, changes
 
 __all__ = ["Model"]
 
@@ -47,6 +49,13 @@ class Model(Layer):
     (3, 1)
     """
 
+    _unwatched: ClassVar[frozenset[str]] = frozenset(
+        {"history", "optimizer", "seed", "stop_training"}
+    )
+
+    #: Whether a list of arrays is one input for each rather than one input's rows.
+    _lists_are_inputs: ClassVar[bool] = True
+
     def __init__(self, inputs: Any = None, outputs: Any = None, *, name: str | None = None) -> None:
         super().__init__(name=name)
         #: Whether elementwise ops run on a product's tiles; the results are the same bits.
@@ -55,42 +64,56 @@ class Model(Layer):
         self.stop_training = False
         self.history: History | None = None
         self._fits = 0
-        self._lock = threading.Lock()
-        self._programs: dict[Any, Any] = {}
-        self._compiled: dict[str, Any] | None = None
-        self._targets: list[Target] | None = None
+        self._optimizer: optimizers.Optimizer | None = None
+        self._setup: Setup | None = None
         self._row_shapes: list[tuple[int, ...]] | None = None
-        self._output_shapes: list[tuple[int | None, ...]] = []
+        self._input_keys: list[str] | None = None
+        self._output_shapes: list[Shape] = []
         self._output_names: list[str] = []
-        self._functional: tuple[Any, Any] | None = None
+        self._functional: Functional | None = None
+        self._make_private()
         if (inputs is None) != (outputs is None):
             raise TypeError("Model: give both inputs and outputs, or neither in a subclass")
         if inputs is not None:
-            self._make_functional(inputs, outputs)
+            self._functional = Functional(inputs, outputs)
+            self._layers = self._functional.layers
+            self._set_rows([t.shape[1:] for t in self._functional.inputs])
+
+    def _make_private(self) -> None:
+        """What belongs to this very object: copies and pickles make their own."""
+        self._lock = threading.Lock()
+        self._programs: dict[Any, Any] = {}
+        self._forget_programs()
+
+    def _forget_programs(self) -> None:
+        self._programs.clear()
+        self._targets: list[Target] | None = None
+        #: What `changes` said when `structure` was last computed, and the structure.
+        self._known_structure: tuple[int, Any] = (-1, None)
+        #: What `changes` said when a program for `predict` was made, and its quick form.
+        self._quick: tuple[int, Any] = (-1, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        private = ("_lock", "_programs", "_targets", "_known_structure", "_quick")
+        return {k: v for k, v in self.__dict__.items() if k not in private}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._make_private()
 
     # --- structure ------------------------------------------------------------------------------
 
-    def _make_functional(self, inputs: Any, outputs: Any) -> None:
-        for tensor in (*flatten(inputs), *flatten(outputs)):
-            if not isinstance(tensor, Tensor):
-                raise TypeError(f"Model: wants tensors, got {type(tensor).__name__}")
-        for tensor in flatten(inputs):
-            call = tensor.layer_call
-            if call is None or not isinstance(call.layer, InputLayer):
-                raise ValueError("Model: inputs must be what Input() gave")
-        self._functional = inputs, outputs
-        self._layers = []
-        known = {id(t) for t in flatten(inputs)}
-        _collect_layers(flatten(outputs), known, self._layers)
-        self._layers[:0] = [t.layer_call.layer for t in flatten(inputs)]
-        self._set_rows([t.shape[1:] for t in flatten(inputs)])
-
     @property
     def input_names(self) -> list[str]:
-        """The names of the inputs: those that `Input` was given."""
+        """The names of the inputs: those that `Input` was given, or of the dictionary of data."""
         if self._functional is not None:
-            return [t.layer_call.layer.name for t in flatten(self._functional[0])]
-        return [f"input_{i}" for i in range(len(self.row_shapes))]
+            return [t.layer_call.layer.name for t in self._functional.inputs]
+        return self._input_keys or [f"input_{i}" for i in range(len(self.row_shapes))]
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the outputs: those of the layers that make them."""
+        return list(self._output_names)
 
     @property
     def row_shapes(self) -> list[tuple[int, ...]]:
@@ -119,9 +142,12 @@ class Model(Layer):
 
         Parameters
         ----------
-        input_shape : tuple, or list of tuples
+        input_shape : tuple; a list or a dictionary of tuples where there are several inputs
             With the batch axis in front, of any length or None.
         """
+        if isinstance(input_shape, Mapping):
+            self._input_keys = list(input_shape)
+            input_shape = list(input_shape.values())
         shapes = input_shape if isinstance(input_shape, list) else [input_shape]
         self._set_rows([tuple(s)[1:] for s in shapes])
 
@@ -129,12 +155,24 @@ class Model(Layer):
         """Builds the model for these arrays, if that has not been done."""
         if self._row_shapes is not None:
             return
-        parts = list(x.values()) if isinstance(x, Mapping) else [x]
-        shapes = []
-        for part in parts:
-            array = as_rows("x", part, (None,) * max(np.ndim(part) - 1, 0))
-            shapes.append(array.shape[1:] if array.ndim > 1 else (1,))
-        self._set_rows(shapes)
+        with making:
+            if self._row_shapes is None:
+                parts = self._parts(x)
+                shapes = []
+                for part in parts:
+                    array = as_rows("x", part, (None,) * max(np.ndim(part) - 1, 0))
+                    shapes.append(array.shape[1:] if array.ndim > 1 else (1,))
+                self._input_keys = list(x) if isinstance(x, Mapping) else None
+                self._set_rows(shapes)
+
+    def _parts(self, x: Any) -> list[Any]:
+        """The inputs that x holds, where no shape says how many there are."""
+        if isinstance(x, Mapping):
+            return list(x.values())
+        several = self._lists_are_inputs and isinstance(x, (list, tuple)) and len(x) > 1
+        if several and all(isinstance(part, np.ndarray) and part.ndim > 1 for part in x):
+            return list(x)
+        return [x]
 
     def _set_rows(self, shapes: list[Any]) -> None:
         """Traces the network once: builds every layer, finds the outputs' shapes."""
@@ -148,24 +186,36 @@ class Model(Layer):
         unique = len(set(names)) == len(names)
         self._output_names = names if unique else [f"output_{i}" for i in range(len(names))]
         self.built = True
-        self._targets = None
-        self._programs.clear()
+        consolidate(self.weights)
+        self._forget_programs()
+
+    def structure(self) -> tuple[Any, ...]:
+        """What the model's programs depend on: as long as it is equal, they are right."""
+        latest, known = self._known_structure
+        if latest != changes.latest:
+            latest = changes.latest
+            consolidate(self.weights)  # of layers that came later
+            regularizers = (w.regularizer for w in self.weights if w.regularizer is not None)
+            penalties = ((r.l1, r.l2) for r in regularizers)
+            known = (*_versions(self), *map(id, self.trainable_weights), *penalties)
+            self._known_structure = latest, known
+        return known
 
     def call_flat(self, inputs: list[Tensor], training: bool) -> Any:
         """`call` on a list of inputs."""
-        x: Any = inputs[0] if len(inputs) == 1 else inputs
-        if self._functional is not None:
-            x = inputs
+        x: Any = inputs
+        if self._functional is None:
+            if self._input_keys is not None:
+                x = dict(zip(self._input_keys, inputs, strict=True))
+            elif len(inputs) == 1:
+                x = inputs[0]
         return self.call(x, training=training) if self._takes_training() else self.call(x)
 
     def call(self, x: Any, training: bool = False) -> Any:
         """Repeats the calls that led from the inputs to the outputs; subclasses write their own."""
         if self._functional is None:
             raise TypeError(f"{type(self).__name__} has no call(self, x)")
-        inputs, outputs = self._functional
-        known = dict(zip(map(id, flatten(inputs)), flatten(x), strict=True))
-        results = [_replay(t, known, training) for t in flatten(outputs)]
-        return results if isinstance(outputs, (list, tuple)) else results[0]
+        return self._functional.call(x, training)
 
     # --- compile --------------------------------------------------------------------------------
 
@@ -191,36 +241,45 @@ class Model(Layer):
 
         Raises
         ------
-        ValueError
-            For a name that is unknown; the message gives the nearest one.
+        ValueError, TypeError
+            For a name that is unknown; the message gives the nearest one. Where the model is built,
+            also if losses, metrics or weights do not fit its outputs. Nothing has changed then.
         """
         if loss is None:
             raise ValueError("compile: loss must be given")
         runtime.check_backend(backend or runtime.get_backend())
-        for name in flatten(loss):
-            losses.get(name)
-        self.optimizer = optimizers.get(optimizer)
-        self._compiled = {"loss": loss, "metrics": metrics or [], "loss_weights": loss_weights}
-        self._targets = None
-        self._programs.clear()
+        chosen = optimizers.get(optimizer)
+        setup = Setup(loss, metrics or [], loss_weights)
+        setup.check_names()
+        if self.built:
+            setup.targets(self._output_names, self._output_shapes)
+        self._setup = setup
+        self.optimizer = chosen
+
+    @property
+    def optimizer(self) -> optimizers.Optimizer:
+        """What `compile` was given."""
+        if self._optimizer is None:
+            raise RuntimeError(f"{self.name}: call compile() first")
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Any) -> None:
+        self._optimizer = optimizers.get(optimizer)
+        self._forget_programs()
+
+    @property
+    def loss(self) -> Any:
+        """The loss or losses that `compile` was given; None before."""
+        return None if self._setup is None else self._setup.loss
 
     @property
     def targets(self) -> list[Target]:
         """Each output's loss, metrics and target shape."""
-        if self._compiled is None:
+        if self._setup is None:
             raise RuntimeError(f"{self.name}: call compile() first")
         if self._targets is None:
-            names, shapes = self._output_names, self._output_shapes
-            loss = _by_output("loss", self._compiled["loss"], names)
-            weights = _by_output("loss_weights", self._compiled["loss_weights"], names, 1.0)
-            wanted = self._compiled["metrics"]
-            listed = _by_output("metrics", [wanted] if len(names) == 1 else wanted, names, [])
-            self._targets = [
-                _target(name, shape, losses.get(one), float(weight), metric_list)
-                for name, shape, one, weight, metric_list in zip(
-                    names, shapes, loss, weights, listed, strict=True
-                )
-            ]
+            self._targets = self._setup.targets(self._output_names, self._output_shapes)
         return self._targets
 
     # --- training -------------------------------------------------------------------------------
@@ -356,6 +415,11 @@ class Model(Layer):
         -------
         array, shape (rows, ...), or a list of them
         """
+        seen, quick = self._quick
+        if seen == changes.latest and batch_size is None:
+            result = quick(x)
+            if result is not None:
+                return result
         results = training.predict(self, x, batch_size)
         return results[0] if len(results) == 1 else results
 
@@ -370,9 +434,8 @@ class Model(Layer):
         """Prints the layers, their outputs' shapes and their numbers of weights."""
         rows = [("Layer (type)", "Output shape", "Weights")]
         for layer, shape in self._layer_shapes():
-            rows.append(
-                (f"{layer.name} ({type(layer).__name__})", str(shape), f"{layer.count_params():,}")
-            )
+            title = f"{layer.name} ({type(layer).__name__})"
+            rows.append((title, str(shape), f"{layer.count_params():,}"))
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         line = "-" * (sum(widths) + 6)
         print_fn(f'Model: "{self.name}"')
@@ -387,22 +450,17 @@ class Model(Layer):
         print_fn(f"Weights: {total:,} ({_bytes(bytes_)}), {trainable:,} of them trainable")
 
     def _layer_shapes(self) -> list[tuple[Layer, Any]]:
-        self.row_shapes  # noqa: B018 - raises where the model is not built
-        shapes: dict[int, Any] = {}
         inputs = [Tensor((None, *shape)) for shape in self.row_shapes]
         with Trace(training=False):
-            outputs = self.call_flat(inputs, training=False)
-        for call in _calls(flatten(outputs)):
-            shapes[id(call.layer)] = call.outputs[0].shape
-        return [
-            (
-                layer,
-                shapes.get(
-                    id(layer), (None, *layer.given_input_shape) if layer.given_input_shape else "?"
-                ),
-            )
-            for layer in self.layers
-        ]
+            outputs = flatten(self.call_flat(inputs, training=False))
+        shapes: dict[Layer, Any] = {}
+        for call in walk(outputs):
+            if isinstance(call, LayerCall):
+                shapes[call.layer] = call.outputs[0].shape
+        for layer in self.layers:
+            if layer.given_input_shape is not None:
+                shapes.setdefault(layer, (None, *layer.given_input_shape))
+        return [(layer, shapes.get(layer, "?")) for layer in self.layers]
 
     # --- saving ---------------------------------------------------------------------------------
 
@@ -450,14 +508,23 @@ class Model(Layer):
                 f"{type(self).__name__} is a subclass: define get_config() to save it whole, or "
                 f"use save_weights()"
             )
-        return serialization.functional_config(self)
+        return serialization.functional_config(self, self._functional)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Model:
-        """Makes an untrained model from what `get_config` gave."""
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> Model:
+        """Makes an untrained model from what `get_config` gave.
+
+        Parameters
+        ----------
+        config : dict
+        custom_objects : dict, optional
+            Classes of your own layers, by name.
+        """
         if cls is not Model:
             return cls(**config)
-        return serialization.functional_from_config(config)
+        return serialization.functional_from_config(config, custom_objects)
 
 
 class _Busy:
@@ -474,104 +541,9 @@ class _Busy:
         self.model._lock.release()
 
 
-# --- helpers --------------------------------------------------------------------------------------
-
-
-def _calls(outputs: list[Tensor]) -> list[Any]:
-    """All layer calls that lead to these tensors, inputs first."""
-    calls: dict[int, Any] = {}
-    seen: set[int] = set()
-
-    def visit(tensor: Tensor) -> None:
-        if id(tensor) in seen:
-            return
-        seen.add(id(tensor))
-        call = tensor.layer_call
-        if call is not None:
-            for t in flatten(call.inputs):
-                visit(t)
-            calls.setdefault(id(call), call)
-        elif tensor.node is not None:
-            for t in tensor.node.inputs.values():
-                visit(t)
-
-    for tensor in outputs:
-        visit(tensor)
-    return list(calls.values())
-
-
-def _collect_layers(outputs: list[Tensor], known: set[int], layers: list[Layer]) -> None:
-    for call in _calls(outputs):
-        if isinstance(call.layer, InputLayer):
-            if id(call.outputs[0]) not in known:
-                raise ValueError(f"Model: outputs depend on {call.layer.name}, which is no input")
-        elif call.layer not in layers:
-            layers.append(call.layer)
-
-
-def _replay(tensor: Tensor, known: dict[int, Tensor], training: bool) -> Tensor:
-    """The tensor computed anew from new inputs."""
-    found = known.get(id(tensor))
-    if found is not None:
-        return found
-    call = tensor.layer_call
-    if call is not None:
-        inputs = _replay_structure(call.inputs, known, training)
-        results = flatten(call.layer(inputs, training=training))
-        known.update(zip(map(id, call.outputs), results, strict=True))
-    elif tensor.node is not None:
-        from fastdl.tensor import apply_node, reshape
-
-        node = tensor.node
-        inputs = {k: _replay(t, known, training) for k, t in node.inputs.items()}
-        if node.op is None:
-            known[id(tensor)] = reshape(inputs["x"], tensor.shape)
-        else:
-            new = apply_node(node.op.name, **inputs, **node.options)
-            known.update((id(t), new.outputs[k]) for k, t in node.outputs.items())
-    else:
-        return tensor  # a variable
-    return known[id(tensor)]
-
-
-def _replay_structure(structure: Any, known: dict[int, Tensor], training: bool) -> Any:
-    if isinstance(structure, (list, tuple)):
-        return [_replay_structure(part, known, training) for part in structure]
-    if isinstance(structure, dict):
-        return {k: _replay_structure(part, known, training) for k, part in structure.items()}
-    return _replay(structure, known, training)
-
-
-def _by_output(what: str, value: Any, names: list[str], default: Any = None) -> list[Any]:
-    """One entry an output, from a single one, a list or a dictionary."""
-    if value is None or (isinstance(value, (list, tuple)) and not value):
-        return [default] * len(names)
-    if isinstance(value, Mapping) and "class_name" not in value:
-        unknown = [k for k in value if k not in names]
-        if unknown:
-            raise ValueError(f"compile: {what} names {unknown}, but the outputs are {names}")
-        return [value.get(n, default) for n in names]
-    if isinstance(value, (list, tuple)):
-        if len(value) != len(names):
-            raise ValueError(f"compile: {what} has {len(value)} entries for {len(names)} outputs")
-        return list(value)
-    return [value] * len(names)
-
-
-def _target(
-    name: str, shape: tuple[int | None, ...], loss: Any, weight: float, wanted: Sequence[Any]
-) -> Target:
-    if len(shape) < 2:
-        raise ValueError(f"output {name} has shape {shape}; losses want (batch, ..., outputs)")
-    chosen = [metrics.get(m, loss, shape) for m in wanted]
-    for metric in chosen:
-        if metric.labels != loss.labels:
-            raise ValueError(
-                f"metric {metric.name} and loss {loss!r} want different targets: labels for one, "
-                f"an array like the output for the other"
-            )
-    target = tuple(s for s in loss.target_shape(shape)[1:] if s is not None)
-    return Target(name, loss, weight, chosen, target, (shape[-1] or 0) if loss.labels else 0)
+def _versions(layer: Layer) -> list[int]:
+    """What tells each layer inside apart from what it was before a change."""
+    return [layer._version, *(v for inner in layer.layers for v in _versions(inner))]
 
 
 def _scalars(logs: dict[str, float], return_dict: bool) -> Any:

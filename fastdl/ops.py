@@ -12,8 +12,9 @@ table, so a layer made of ops needs none of its own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fastdl._names import nearest
 from fastdl.kernels.table import ACTIVATIONS, OPS
 from fastdl.tensor import Tensor, apply, reshape
 
@@ -45,15 +46,14 @@ def _function(op_name: str, name: str) -> Any:
     return function
 
 
-if TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any: ...
+def __getattr__(name: str) -> Any:
+    """For names that are no ops; type checkers learn here that there are others."""
+    raise AttributeError(f"fastdl.ops has no {name!r}{nearest(name, __all__)}")
 
 
 for _name, _op in OPS.items():
-    if not _name.endswith(("_backward", "_update")) and not _name.startswith(
-        ("accumulate", "matmul")
-    ):
+    _internal = _name.endswith(("_backward", "_update")) or _name.startswith("matmul")
+    if not _internal and _name != "accumulate":
         _public = _name.removesuffix("_forward")
         globals()[_public] = _function(_name, _public)
         __all__.append(_public)

@@ -6,7 +6,7 @@ its slots, the arrays that it keeps for each weight.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -76,7 +76,6 @@ class Optimizer:
         }
         self.iterations = 0
         self.slots: dict[str, dict[Variable, Variable]] = {}
-        self._pending: dict[str, np.ndarray] = {}
 
     def _default(self, key: str, value: float | None) -> float:
         if value is None:
@@ -107,26 +106,35 @@ class Optimizer:
         """Makes the state of those variables that have none yet."""
         for slot, value in self.slot_values().items():
             known = self.slots.setdefault(slot, {})
-            new = [v for v in variables if v not in known]
-            known.update(parallel(new, slot, value))
-        self._fill_pending()
+            known.update(parallel([v for v in variables if v not in known], slot, value))
 
-    def state(self) -> dict[str, np.ndarray]:
-        """All slots by the names of their variables, and what has been restored but not used."""
-        built = {t.name: t.value for slot in self.slots.values() for t in slot.values()}
-        return {**self._pending, **built}
+    def state(self, named: Mapping[str, Variable]) -> dict[str, np.ndarray]:
+        """The slots of these variables, as "name/slot"."""
+        return {
+            f"{name}/{slot}": twins[variable].value
+            for slot in self.slot_values()
+            for name, variable in named.items()
+            if (twins := self.slots.get(slot)) and variable in twins
+        }
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Takes over what `state` gave; variables that are not built yet find theirs later."""
-        self._pending = {k: np.array(v) for k, v in state.items()}
-        self._fill_pending()
+    def restore(self, named: Mapping[str, Variable], state: Mapping[str, np.ndarray]) -> None:
+        """Takes over what `state` gave.
 
-    def _fill_pending(self) -> None:
-        for slot in self.slots.values():
-            for twin in slot.values():
-                value = self._pending.pop(twin.name, None)
-                if value is not None:
-                    twin.assign(value)
+        Raises
+        ------
+        ValueError
+            If a slot belongs to none of these variables or does not fit.
+        """
+        slots = self.slot_values()
+        self.build([v for k, v in named.items() if any(f"{k}/{slot}" in state for slot in slots)])
+        own = self.state(named)
+        if own.keys() != state.keys():
+            name = min(own.keys() ^ state.keys())
+            raise ValueError(f"the optimizer's state is not that of this model: see {name!r}")
+        for slot, twins in self.slots.items():
+            for name, variable in named.items():
+                if variable in twins:
+                    twins[variable].assign(state[f"{name}/{slot}"])
 
     # --- the graph ------------------------------------------------------------------------------
 
@@ -135,9 +143,10 @@ class Optimizer:
         self.build(list(gradients))
         scales = self._clip_scales(gradients)
         for variable, gradient in gradients.items():
-            slots = {slot: twins[variable] for slot, twins in self.slots.items()}
+            slots = {slot: self.slots[slot][variable] for slot in self.slot_values()}
             apply(
                 self.op,
+                (),
                 param=variable,
                 grad=gradient,
                 grad_scale=scales.get(variable),
@@ -161,7 +170,7 @@ class Optimizer:
 
     def _clip_scales(self, gradients: dict[Variable, Tensor]) -> dict[Variable, Tensor]:
         bound = self.clipnorm or self.global_clipnorm
-        if bound is None:
+        if bound is None or not gradients:
             return {}
         scales: dict[Variable, Tensor] = {}
         squares = None

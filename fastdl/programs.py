@@ -8,6 +8,7 @@ depends on has changed.
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,27 +19,16 @@ from fastdl import runtime
 from fastdl.graph import differentiate, fuse, prune, root
 from fastdl.kernels import dispatch
 from fastdl.layers.base import flatten
-from fastdl.layout import Lowered, consolidate, lower
-from fastdl.losses import Loss
-from fastdl.metrics import Metric
+from fastdl.layout import Lowered, lower
 from fastdl.tensor import Tensor, Trace, Variable, apply
 
 if TYPE_CHECKING:
     from fastdl.model import Model
 
-__all__ = ["Compiled", "Target", "compiled", "model_dtype", "training_program"]
+__all__ = ["Compiled", "compiled", "making", "model_dtype", "training_program"]
 
-
-@dataclass
-class Target:
-    """One output's loss and metrics, and the shape that its targets have."""
-
-    name: str
-    loss: Loss
-    weight: float
-    metrics: list[Metric]
-    shape: tuple[int, ...]
-    classes: int  # of labels; 0 where targets are no labels
+#: Held while a model is built or a program made: several threads may ask for the same one.
+making = threading.RLock()
 
 
 @dataclass
@@ -50,11 +40,21 @@ class Compiled:
     columns : list of (name, weight)
         What each row of the totals is: the name in the logs, and for losses the factor with which
         it counts in "loss" (0 for metrics).
+    structure : tuple
+        What the program depended on when it was made.
+    lock : Lock
+        Held by the thread that runs the program.
     """
 
     lowered: Lowered
     columns: list[tuple[str, float]]
+    structure: tuple[Any, ...] = ()
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def capacity(self) -> int:
+        """The most rows of a batch."""
+        return self.lowered.program.capacity
 
     def logs(self, totals: np.ndarray) -> dict[str, Any]:
         """The means that these totals say: floats, or arrays for totals of many epochs.
@@ -73,31 +73,43 @@ class Compiled:
 
 
 def compiled(model: Model, kind: str, capacity: int, weighted: bool = False) -> Compiled:
-    """The model's program of a kind: "train", "evaluate" or "predict".
+    """The model's program of a kind, made where there is none that is right.
 
     Parameters
     ----------
+    kind : {"train", "validate", "evaluate", "predict"}
+        A fit validates by a program of its own, as others may evaluate meanwhile.
     capacity : int
-        The most rows of a batch.
+        The most rows of a batch; the program may have room for more.
     weighted : bool
         Whether there are sample weights.
     """
-    consolidate(model.weights)
-    key: tuple[Any, ...] = (kind, capacity, weighted, dispatch.isa(), model.fuse)
-    if kind == "train":
-        key += (tuple(map(id, model.trainable_weights)), _frozen(model))
+    key = kind, weighted
+    structure = _structure(model, kind)
     found = model._programs.get(key)
-    if found is None:
-        makers = {"train": training_program, "evaluate": _evaluation, "predict": _prediction}
-        found = makers[kind](model, capacity, weighted)
-        for old in [k for k in model._programs if k[0] == kind][:-3]:
-            del model._programs[old]  # a few are kept: odd batch sizes come and go
-        model._programs[key] = found
-    return found
+    if found is not None and found.structure == structure and found.capacity >= capacity:
+        return found
+    runtime.check_backend(runtime.get_backend())
+    with making:
+        found = model._programs.get(key)
+        if found is not None and found.structure == structure:
+            if found.capacity >= capacity:
+                return found
+            capacity = max(capacity, 2 * found.capacity)  # sizes that creep up: few programs
+        made = _MAKERS[kind](model, capacity, weighted)
+        made.structure = structure
+        model._programs[key] = made
+        return made
 
 
-def _frozen(layer: Any) -> tuple[Any, ...]:
-    return (layer.trainable, *(_frozen(inner) for inner in layer.layers))
+def _structure(model: Model, kind: str) -> tuple[Any, ...]:
+    """What a program depends on. A forked process makes its own, whatever its parent was doing."""
+    structure = (dispatch.isa(), os.getpid(), *model.structure())
+    if kind != "train":
+        return structure
+    options = model.optimizer.get_config()
+    del options["learning_rate"]
+    return (*structure, *options.values())
 
 
 def model_dtype(model: Model) -> np.dtype:
@@ -111,7 +123,7 @@ def model_dtype(model: Model) -> np.dtype:
     types = {w.value.dtype for w in model.weights}
     if len(types) > 1:
         raise TypeError(
-            f"{model.name}: its weights have different types: {sorted(map(str, types))}"
+            f"{model.name}: its weights have different types: {', '.join(sorted(map(str, types)))}"
         )
     return types.pop() if types else np.dtype(runtime.floatx())
 
@@ -220,7 +232,6 @@ def _evaluation(model: Model, capacity: int, weighted: bool) -> Compiled:
 
 def training_program(model: Model, capacity: int, weighted: bool = False) -> Compiled:
     """The program of one training step: forward, losses, metrics, backward, updates."""
-    consolidate(model.weights)
     inputs = _placeholders(model)
     variables = model.trainable_weights
     with Trace(training=True) as forward:
@@ -258,3 +269,11 @@ def _with_totals(
         totals=objective.totals,
     )
     return Compiled(lowered, objective.columns)
+
+
+_MAKERS = {
+    "train": training_program,
+    "validate": _evaluation,
+    "evaluate": _evaluation,
+    "predict": _prediction,
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastdl import serialization
@@ -33,6 +33,9 @@ class Sequential(Model):
     67
     """
 
+    _lists_are_inputs = False
+    _layers: list[Layer]
+
     def __init__(self, layers: Iterable[Any] | None = None, *, name: str | None = None) -> None:
         super().__init__(name=name)
         self._layers = []
@@ -61,9 +64,20 @@ class Sequential(Model):
             self._set_rows([shape])
 
     def add(self, layer: Any) -> None:
-        """Adds a layer at the end."""
+        """Adds a layer at the end.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no layer or does not fit; the model then stays as it was.
+        """
         self._append(layer)
-        self._rebuild()
+        try:
+            self._rebuild()
+        except BaseException:
+            self._layers.pop()
+            self._rebuild()
+            raise
 
     def pop(self) -> Layer:
         """Takes the last layer away and returns it."""
@@ -97,11 +111,11 @@ class Sequential(Model):
         return {"name": self.name, "layers": layers, "row_shape": shape}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Sequential:
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> Sequential:
         """See `Model.from_config`."""
-        layers = [
-            serialization.deserialize_layer(c, config.get("custom")) for c in config["layers"]
-        ]
+        layers = [serialization.deserialize_layer(c, custom_objects) for c in config["layers"]]
         model = cls(layers, name=config.get("name"))
         if not model.built and config.get("row_shape") is not None:
             model._set_rows([tuple(config["row_shape"])])

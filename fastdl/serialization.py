@@ -1,7 +1,7 @@
 """Models as configurations and files: what `Model.save` writes and `load_model` reads.
 
 A layer is its class and its arguments; a functional model also says which call made which tensor.
-Weights go by name, optimizer state by slot and weight. Nothing in a file is ever executed: classes
+Weights go by name, optimizer state by weight and slot. Nothing in a file is ever executed: classes
 are looked up among fastdl's own and those that the caller passes.
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 
 from fastdl import losses, metrics, optimizers, saving
 from fastdl._names import split_config
-from fastdl.layers.base import Layer, flatten, loading
-from fastdl.tensor import Tensor
+from fastdl.functional import Functional
+from fastdl.layers.base import Layer, loading
 
 if TYPE_CHECKING:
     from fastdl.model import Model
@@ -56,68 +56,26 @@ def deserialize_layer(config: Mapping[str, Any], custom: Mapping[str, Any] | Non
             f"unknown layer {name!r}; pass its class in custom_objects={{{name!r}: ...}}"
         )
     if name in ("Model", "Sequential"):
-        return known[name].from_config({**arguments, "custom": custom})
+        return known[name].from_config(arguments, custom)
     return known[name].from_config(arguments)
 
 
-def functional_config(model: Model) -> dict[str, Any]:
+def functional_config(model: Model, functional: Functional) -> dict[str, Any]:
     """A functional model: its layers, and the calls in order."""
-    from fastdl.model import _calls
-
-    assert model._functional is not None
-    inputs, outputs = model._functional
-    numbers: dict[int, list[int]] = {}
-    calls: list[dict[str, Any]] = []
-    layers = model.layers
-    for call in _calls(flatten(outputs)):
-        for k, tensor in enumerate(call.outputs):
-            numbers[id(tensor)] = [len(calls), k]
-        calls.append(
-            {
-                "layer": layers.index(call.layer),
-                "inputs": _numbered(call.inputs, numbers),
-            }
-        )
-    return {
-        "name": model.name,
-        "layers": [serialize_layer(layer) for layer in layers],
-        "calls": calls,
-        "inputs": _numbered(inputs, numbers),
-        "outputs": _numbered(outputs, numbers),
-    }
+    layers = [serialize_layer(layer) for layer in functional.layers]
+    return {"name": model.name, "layers": layers, **functional.describe()}
 
 
-def _numbered(structure: Any, numbers: dict[int, list[int]]) -> Any:
-    """The structure with {"tensor": [call, output]} for each tensor."""
-    if isinstance(structure, (list, tuple)):
-        return [_numbered(part, numbers) for part in structure]
-    if id(structure) not in numbers:
-        raise TypeError(
-            f"the model computes {structure!r} outside its layers: wrap that in a Layer to save it"
-        )
-    return {"tensor": numbers[id(structure)]}
-
-
-def functional_from_config(config: Mapping[str, Any]) -> Model:
+def functional_from_config(
+    config: Mapping[str, Any], custom: Mapping[str, Any] | None = None
+) -> Model:
     """The model that `functional_config` described."""
     from fastdl.model import Model
 
-    layers = [deserialize_layer(c, config.get("custom")) for c in config["layers"]]
-    results: list[list[Tensor]] = []
-
-    def resolve(structure: Any) -> Any:
-        if isinstance(structure, list):
-            return [resolve(part) for part in structure]
-        call, output = structure["tensor"]
-        return results[call][output]
-
-    for call in config["calls"]:
-        layer = layers[call["layer"]]
-        if hasattr(layer, "output"):
-            results.append([layer.output])
-        else:
-            results.append(flatten(layer(resolve(call["inputs"]))))
-    return Model(resolve(config["inputs"]), resolve(config["outputs"]), name=config.get("name"))
+    layers = [deserialize_layer(c, custom) for c in config["layers"]]
+    functional = Functional.rebuild(config, layers)
+    outputs: Any = functional.outputs if functional.several else functional.outputs[0]
+    return Model(functional.inputs, outputs, name=config.get("name"))
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -131,17 +89,20 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         "model": serialize_layer(model),
         "dtype": str(model.weights[0].value.dtype) if model.weights else None,
         "row_shapes": [list(s) for s in model.row_shapes],
+        "input_keys": model._input_keys,
     }
-    if model._compiled is not None:
+    setup = model._setup
+    if setup is not None:
         optimizer = model.optimizer
         architecture["compile"] = {
             "optimizer": optimizers.serialize(optimizer),
-            "loss": _configs(model._compiled["loss"], _loss_config),
-            "metrics": _configs(model._compiled["metrics"], metrics.serialize),
-            "loss_weights": model._compiled["loss_weights"],
+            "loss": _configs(setup.loss, _loss_config),
+            "metrics": _configs(setup.metrics, _metric_config),
+            "loss_weights": setup.loss_weights,
         }
         state["iterations"] = optimizer.iterations
-        tensors.update({f"optimizer/{k}": v for k, v in optimizer.state().items()})
+        slots = optimizer.state(model.named_weights())
+        tensors.update({f"optimizer/{k}": v for k, v in slots.items()})
     saving.save_model(path, architecture, tensors, state)
 
 
@@ -149,10 +110,19 @@ def _loss_config(loss: Any) -> Any:
     return loss if isinstance(loss, str) else losses.serialize(losses.get(loss))
 
 
+def _metric_config(metric: Any) -> Any:
+    if isinstance(metric, type):
+        metric = metric()
+    return metrics.serialize(metric)
+
+
 def _configs(structure: Any, function: Any) -> Any:
+    """The structure with each loss or metric as JSON can hold it; configurations stay."""
     if isinstance(structure, (list, tuple)):
         return [_configs(part, function) for part in structure]
     if isinstance(structure, Mapping):
+        if "class_name" in structure:
+            return structure
         return {key: _configs(part, function) for key, part in structure.items()}
     return None if structure is None else function(structure)
 
@@ -205,6 +175,7 @@ def _from_architecture(architecture: Mapping[str, Any], custom: Mapping[str, Any
         runtime.set_floatx(architecture.get("dtype") or before)
         model = deserialize_layer(architecture["model"], custom)
         if not model.built:
+            model._input_keys = architecture.get("input_keys")
             model._set_rows([tuple(s) for s in architecture["row_shapes"]])
         return model
     finally:
@@ -222,7 +193,7 @@ def _restore_training(model: Any, file: saving.ModelFile) -> None:
             setup["loss_weights"],
         )
         model.optimizer.iterations = int(file.state.get("iterations", 0))
-        model.optimizer.restore(_part(file.tensors, "optimizer/"))
+        model.optimizer.restore(model.named_weights(), _part(file.tensors, "optimizer/"))
     model.seed = int(file.state.get("seed", model.seed))
     model._fits = int(file.state.get("fits", 0))
 
@@ -233,6 +204,7 @@ def _part(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarra
 
 def load_weights(model: Model, path: str | os.PathLike[str]) -> None:
     """See `Model.load_weights`."""
+    model.row_shapes  # noqa: B018 - raises where the model is not built
     tensors = saving.load_tensors(path)
     weights = _part(tensors, "weights/") or tensors
     _assign(model, weights, os.fspath(path))

@@ -8,6 +8,7 @@ value.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,9 +18,25 @@ import numpy as np
 
 from fastdl.kernels.table import OPS, Op
 
-__all__ = ["Node", "Tensor", "Trace", "Variable", "apply", "apply_node", "reshape"]
+__all__ = ["Node", "Tensor", "Trace", "Variable", "apply", "apply_node", "changes", "reshape"]
 
 Shape = tuple[int | None, ...]
+
+
+class _Changes:
+    """Counts what is changed on layers and weights: while ``latest`` stays, programs stay right."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self.latest = 0
+
+    def note(self) -> int:
+        """One more change; its number."""
+        self.latest = number = next(self._numbers)
+        return number
+
+
+changes = _Changes()
 
 
 class Tensor:
@@ -90,8 +107,8 @@ class Variable(Tensor):
     Attributes
     ----------
     value : ndarray
-        The weight itself. Models move the values of their variables into one block of memory, so
-        take it anew rather than keeping it, and use `assign` to change it.
+        The weight itself. Writing into it, or setting it, changes the weight. A model moves the
+        values of its weights into one block when it is built, so take it from here each time.
     trainable : bool
     regularizer : Regularizer or None
     arena : Arena or None
@@ -100,38 +117,82 @@ class Variable(Tensor):
         Where in the arena, in elements.
     """
 
-    __slots__ = ("arena", "offset", "regularizer", "trainable", "value")
+    __slots__ = ("_value", "arena", "offset", "regularizer", "trainable")
 
     def __init__(
         self, value: np.ndarray, name: str = "", trainable: bool = True, regularizer: Any = None
     ) -> None:
-        value = np.array(value, order="C", ndmin=1)
-        super().__init__(value.shape, "real", None, name)
-        self.value = value
+        self._value = np.array(value, order="C", ndmin=1)
+        super().__init__(self._value.shape, "real", None, name)
         self.trainable = trainable
         self.regularizer = regularizer
         self.arena: Any = None
         self.offset = 0
 
+    def __setattr__(self, key: str, value: Any) -> None:
+        if key in ("trainable", "regularizer") and hasattr(self, "offset"):  # later than __init__
+            changes.note()
+        super().__setattr__(key, value)
+
     def __repr__(self) -> str:
         return f"<Variable {self.name} {self.shape}>"
 
+    @property
+    def value(self) -> np.ndarray:
+        return self._value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self.assign(value)
+
     def numpy(self) -> np.ndarray:
         """A copy of the value."""
-        return self.value.copy()
+        return self._value.copy()
+
+    def fitting(self, value: Any) -> np.ndarray:
+        """The array that `assign` would take the value from.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If its shape differs or it holds no real numbers.
+        """
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{self.name}: wants real numbers, got {array.dtype}")
+        if array.shape != self.shape:
+            raise ValueError(f"{self.name}: has shape {self.shape}, got {array.shape}")
+        return array
 
     def assign(self, value: Any) -> None:
         """Sets the value.
 
         Raises
         ------
-        ValueError
-            If the shape differs; nothing has been changed then.
+        ValueError, TypeError
+            If the shape differs or these are no real numbers; nothing has been changed then.
         """
-        value = np.asarray(value)
-        if value.shape != self.shape:
-            raise ValueError(f"{self.name}: has shape {self.shape}, got {value.shape}")
-        self.value[...] = value
+        self._value[...] = self.fitting(value)
+
+    def move(self, arena: Any, offset: int) -> None:
+        """Makes this place of the arena, which holds the value already, that of the weight."""
+        place = arena.flat[offset : offset + self._value.size].reshape(self._value.shape)
+        self._value, self.arena, self.offset = place, arena, offset
+
+    # Copies and pickles keep weights in their arenas, where their optimizer's state lies parallel.
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("shape", "dtype", "name", "trainable", "regularizer", "arena", "offset")
+        state = {name: getattr(self, name) for name in names}
+        return state if self.arena is not None else {**state, "_value": self._value}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.node = self.layer_call = None
+        for name, value in state.items():
+            setattr(self, name, value)
+        if self.arena is not None:
+            end = self.offset + int(np.prod(state["shape"]))
+            self._value = self.arena.flat[self.offset : end].reshape(state["shape"])
 
 
 @dataclass(eq=False)
@@ -174,6 +235,8 @@ class Trace:
     def __init__(self, training: bool) -> None:
         self.training = training
         self.nodes: list[Node] = []
+        #: Tells the uses of random numbers apart.
+        self.streams = itertools.count()
 
     def __enter__(self) -> Trace:
         self._before = _state.trace
@@ -202,14 +265,14 @@ def record(node: Node) -> Node:
 # --- applying ops -------------------------------------------------------------------------------
 
 
-def apply(name: str, _without: Iterable[str] = (), /, **arguments: Any) -> Any:
+def apply(name: str, without: Iterable[str] = (), /, **arguments: Any) -> Any:
     """Calls an op of the table on tensors.
 
     Parameters
     ----------
     name : str
         The op.
-    _without : names of optional outputs that are not wanted
+    without : names of optional outputs that are not wanted
     **arguments
         The inputs and options by the table's names; optional inputs may be None.
 
@@ -223,11 +286,11 @@ def apply(name: str, _without: Iterable[str] = (), /, **arguments: Any) -> Any:
     ValueError, TypeError
         If shapes do not fit, an input is missing or unknown, or an input is no tensor.
     """
-    results = tuple(apply_node(name, _without, **arguments).outputs.values())
+    results = tuple(apply_node(name, without, **arguments).outputs.values())
     return None if not results else results[0] if len(results) == 1 else results
 
 
-def apply_node(name: str, _without: Iterable[str] = (), /, **arguments: Any) -> Node:
+def apply_node(name: str, without: Iterable[str] = (), /, **arguments: Any) -> Node:
     """`apply`, giving the node."""
     op = OPS[name]
     inputs: dict[str, Tensor] = {}
@@ -247,9 +310,7 @@ def apply_node(name: str, _without: Iterable[str] = (), /, **arguments: Any) -> 
         if option not in known:
             raise TypeError(f"{name}: no argument {option!r}")
     shapes = infer_shapes(op, {k: t.shape for k, t in inputs.items()})
-    outputs = {
-        a.name: Tensor(shapes[a.name], a.dtype) for a in op.outputs if a.name not in _without
-    }
+    outputs = {a.name: Tensor(shapes[a.name], a.dtype) for a in op.outputs if a.name not in without}
     return record(Node(op, inputs, arguments, outputs))
 
 

@@ -17,7 +17,8 @@ from fastdl.callbacks import CallbackList, History
 from fastdl.data import Rows, as_inputs, as_targets, as_weights, hold_out, take
 from fastdl.kernels.program import Course
 from fastdl.programs import Compiled, compiled
-from fastdl.progress import Progress
+from fastdl.progress import Progress, resolve_verbose
+from fastdl.tensor import changes
 
 if TYPE_CHECKING:
     from fastdl.model import Model
@@ -54,51 +55,50 @@ def fit(
     batch_size = _whole("batch_size", batch_size, 1)
     epochs = _whole("epochs", epochs, 0)
     initial_epoch = _whole("initial_epoch", initial_epoch, 0)
+    listeners = CallbackList(callbacks)
+    resolve_verbose(verbose)
     rows = _rows(model, x, y, sample_weight, class_weight)
-    if rows.count == 0:
-        raise ValueError("x and y hold no rows")
     validation, note = None, ""
     if validation_data is not None:
         validation = _validation_rows(model, validation_data)
     elif validation_split:
         labels = rows.targets[0].reshape(rows.count, -1)[:, 0] if stratify else None
-        first, last = hold_out(rows.count, float(validation_split), labels)
+        first, last = hold_out(rows.count, validation_split, labels)
         rows, validation = take(rows, first), take(rows, last)
         which = "of each label" if stratify else "rows"
         note = f"held out the last {validation.count} {which} for validation"
 
     batch_size = min(batch_size, rows.count)
     step = compiled(model, "train", batch_size, rows.weight is not None)
-    step.lowered.program.bind(rows.sources, [])
     check, validation_batch = None, 1
     if validation is not None:
-        validation_batch = min(INFERENCE_BATCH, max(validation.count, 1))
-        check = compiled(model, "evaluate", validation_batch, validation.weight is not None)
-        check.lowered.program.bind(validation.sources, [])
-
-    course = Course(
-        step.lowered.program,
-        None if check is None else check.lowered.program,
-        batch_size=batch_size,
-        validation_batch=validation_batch,
-        first_epoch=initial_epoch,
-        epochs=epochs,
-        shuffle=bool(shuffle),
-        step=model.optimizer.iterations,
-        seed=model.next_seed(),
-    )
-    progress = Progress(course.batches, verbose)
-    if note and progress.level:
-        print(note, file=progress.stream, flush=True)
-    history = History()
-    run = _Run(model, course, step, check, progress, history, callbacks)
+        validation_batch = min(INFERENCE_BATCH, validation.count)
+        check = compiled(model, "validate", validation_batch, validation.weight is not None)
     try:
+        step.lowered.program.bind(rows.sources, [])
+        if check is not None and validation is not None:
+            check.lowered.program.bind(validation.sources, [])
+        course = Course(
+            step.lowered.program,
+            None if check is None else check.lowered.program,
+            batch_size=batch_size,
+            validation_batch=validation_batch,
+            first_epoch=initial_epoch,
+            epochs=epochs,
+            shuffle=bool(shuffle),
+            step=model.optimizer.iterations,
+            seed=model.next_seed(),
+        )
+        progress = Progress(course.batches, verbose)
+        if note and progress.level:
+            print(note, file=progress.stream, flush=True)
+        run = _Run(model, course, step, check, progress, listeners)
         run.go()
     finally:
         step.lowered.program.unbind()
         if check is not None:
             check.lowered.program.unbind()
-    return history
+    return run.history
 
 
 class _Run:
@@ -111,20 +111,18 @@ class _Run:
         step: Compiled,
         check: Compiled | None,
         progress: Progress,
-        history: History,
-        callbacks: Any,
+        listeners: CallbackList,
     ) -> None:
         self.model, self.course, self.step, self.check = model, course, step, check
-        self.progress, self.history = progress, history
+        self.progress, self.listeners, self.history = progress, listeners, History()
         self.first = course.epoch
         self.train_columns = len(step.columns)
-        self.listeners = CallbackList(callbacks)
-        for callback in (history, *self.listeners.callbacks):
+        for callback in (self.history, *listeners.callbacks):
             callback.set_model(model)
             callback.set_params(
                 {"verbose": progress.level, "epochs": course.epochs, "steps": course.batches}
             )
-        model.history = history
+        model.history = self.history
         model.stop_training = False
 
     def go(self) -> None:
@@ -141,7 +139,7 @@ class _Run:
                     logs = self._epoch(epoch)
                     if self.model.stop_training:
                         break
-        except KeyboardInterrupt:
+        except BaseException:  # of a callback, or Ctrl-C
             self.progress.close()
             raise
         self.listeners.on_train_end(logs)
@@ -203,19 +201,23 @@ class _Run:
                 f"{self.history.epoch[first] + 1}; look for NaN or Inf in the data, lower the "
                 f"learning rate, or clip gradients (clipnorm=)",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=5,  # the line that called Model.fit
             )
 
 
 def _rows(
     model: Model, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None
 ) -> Rows:
+    if y is None:
+        what = type(x).__name__
+        raise ValueError(f"y must be given: x is {what}, and only arrays are taken, not generators")
     model.build_for(x)
     inputs = as_inputs(x, model.input_names, model.row_shapes)
-    if y is None:
-        raise ValueError("y must be given")
     targets = as_targets(y, model.targets)
-    return Rows(inputs, targets, as_weights(sample_weight, class_weight, targets, model.targets))
+    rows = Rows(inputs, targets, as_weights(sample_weight, class_weight, targets, model.targets))
+    if rows.count == 0:
+        raise ValueError(f"there are no rows: x has shape {inputs[0].shape}")
+    return rows
 
 
 def _validation_rows(model: Model, data: Any) -> Rows:
@@ -234,7 +236,7 @@ def _floats(logs: dict[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in logs.items()}
 
 
-# --- single batches, evaluation, prediction -------------------------------------------------------
+# --- single batches, evaluation, prediction -----------------------------------------------------
 
 
 def train_on_batch(
@@ -243,7 +245,7 @@ def train_on_batch(
     """See `Model.train_on_batch`."""
     rows = _rows(model, x, y, sample_weight, class_weight)
     optimizer = model.optimizer
-    program = compiled(model, "train", max(rows.count, 1), rows.weight is not None)
+    program = compiled(model, "train", rows.count, rows.weight is not None)
     logs = _run(
         program,
         rows,
@@ -258,7 +260,7 @@ def train_on_batch(
 def test_on_batch(model: Model, x: Any, y: Any, sample_weight: Any) -> dict[str, float]:
     """The logs of one batch, without training."""
     rows = _rows(model, x, y, sample_weight, None)
-    return _run(compiled(model, "evaluate", max(rows.count, 1), rows.weight is not None), rows)
+    return _run(compiled(model, "evaluate", rows.count, rows.weight is not None), rows)
 
 
 def evaluate(
@@ -267,30 +269,38 @@ def evaluate(
     """See `Model.evaluate`."""
     rows = _rows(model, x, y, sample_weight, None)
     batch = INFERENCE_BATCH if batch_size is None else _whole("batch_size", batch_size, 1)
-    batch = max(min(batch, rows.count), 1)
-    return _run(compiled(model, "evaluate", batch, rows.weight is not None), rows)
+    batch = min(batch, rows.count)
+    return _run(compiled(model, "evaluate", batch, rows.weight is not None), rows, batch)
 
 
-def _run(program: Compiled, rows: Rows, **context: Any) -> dict[str, float]:
+def _run(
+    program: Compiled, rows: Rows, batch: int | None = None, **context: Any
+) -> dict[str, float]:
     with program.lock:
         native = program.lowered.program
         native.bind(rows.sources, [])
-        native.run(native.capacity, **context)
-        native.unbind()
+        try:
+            native.run(batch or rows.count, **context)
+        finally:
+            native.unbind()
         return _floats(program.logs(native.totals))
 
 
 def predict(model: Model, x: Any, batch_size: int | None) -> list[np.ndarray]:
     """See `Model.predict`; one array for each output."""
     model.build_for(x)
-    inputs = as_inputs(x, model.input_names, model.row_shapes)
-    count = len(Rows(inputs, [], None).inputs[0])
+    rows = Rows(as_inputs(x, model.input_names, model.row_shapes), [], None)
     batch = INFERENCE_BATCH if batch_size is None else _whole("batch_size", batch_size, 1)
+    latest = changes.latest
     program = compiled(model, "predict", batch)
     native = program.lowered.program
+    if len(native.feed_buffers) == len(native.fetch_buffers) == 1:
+        model._quick = latest, native.answer
     with program.lock:
-        results = [np.empty((count, *b.shape[1:]), b.dtype) for b in native.fetch_buffers]
-        native.bind(inputs, results)
-        native.run(batch)
-        native.unbind()
+        results = [np.empty((rows.count, *b.shape[1:]), b.dtype) for b in native.fetch_buffers]
+        native.bind(rows.inputs, results)
+        try:
+            native.run(batch)
+        finally:
+            native.unbind()
     return results

@@ -39,11 +39,19 @@ cdef enum: WORTH_THREADS = 50000
 # A chunk of batches runs in one parallel region; between chunks signals are looked for.
 cdef enum: CHUNK_NANOSECONDS = 20000000
 
-cdef dict TYPES = {
-    name: i for i, name in enumerate((
-        "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
-        "float32", "float64"))
-}
+# NumPy's number of a type: the index of its cast in the bodies, counted from 1.
+cdef enum: NUMPY_TYPES = 32
+cdef int[NUMPY_TYPES] casts
+
+
+def _find_casts():
+    order = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
+             "float32", "float64")
+    for letter in "?bBhHiIlLqQfd":
+        casts[np.dtype(letter).num] = 1 + order.index(np.dtype(letter).name)
+
+
+_find_casts()
 
 
 # --- rows in, rows out -------------------------------------------------------------------------
@@ -274,7 +282,6 @@ cdef class Program:
         results : list of array, likewise for the fetches, of the buffer's type
         """
         cdef cnp.ndarray array
-        cdef Op *op
         cdef int64_t rows = -1
         if self.busy:
             raise RuntimeError("Program: is running in another thread")
@@ -284,15 +291,10 @@ cdef class Program:
                 f"{len(sources)} and {len(results)}")
         for i, source in enumerate(sources):
             array = source
-            op = &self.ops[i]
-            shape = self.feed_buffers[i].shape[1:]
-            if (array.dtype.name not in TYPES or not array.dtype.isnative
-                    or (<object> array).shape[1:] != shape or array.ndim == 0):
+            if not fits(array, self.feed_buffers[i]):
                 raise ValueError(
-                    f"Program: source {i} is {array.dtype} {(<object> array).shape}, but rows of "
-                    f"{shape} are wanted")
-            if array.shape[0] and not (array[:1].flags.c_contiguous and array.flags.aligned):
-                raise ValueError(f"Program: the rows of source {i} are not contiguous")
+                    f"Program: source {i} is {array.dtype} {(<object> array).shape}; wanted are "
+                    f"native numbers, rows of {self.feed_buffers[i].shape[1:]}, each contiguous")
             if rows >= 0 and array.shape[0] != rows:
                 raise ValueError(
                     f"Program: source {i} has {array.shape[0]} rows, the one before {rows}")
@@ -308,11 +310,7 @@ cdef class Program:
                     f"{buffer.dtype} {(rows, *buffer.shape[1:])}, contiguous")
             rows = array.shape[0]
         for i, source in enumerate(sources):
-            op = &self.ops[i]
-            array = source
-            op.arguments[SOURCE] = <char *> cnp.PyArray_DATA(array)
-            op.sizes[STRIDE] = cnp.PyArray_STRIDE(array, 0)
-            op.options[TYPE].whole = TYPES[array.dtype.name]
+            point_at(&self.ops[i], source)
         for i, result in enumerate(results):
             self.ops[self.feeds + self.heads + i].arguments[DESTINATION] = <char *> cnp.PyArray_DATA(
                 <cnp.ndarray> result)
@@ -334,6 +332,43 @@ cdef class Program:
         self.busy = False
         note_run(-1)
         return 0
+
+    def answer(self, object x):
+        """The result for a few rows, on this thread and without leaving the GIL.
+
+        For calls that are too short for anything else; None where this one is not such a call, or
+        the array does not fit, or another instruction set has been chosen: then bind and run.
+        Only for programs with one feed and one fetch.
+        """
+        cdef cnp.ndarray source, buffer, result
+        cdef cnp.npy_intp shape[32]
+        cdef Context context
+        cdef Op *scatter
+        cdef uint64_t state
+        cdef int i, count = self.feeds + self.heads + self.fetches
+        if not cnp.PyArray_CheckExact(x) or self.bound is not None or is_forced():
+            return None
+        source = x
+        buffer = self.feed_buffers[0]
+        if (not fits(source, buffer) or not 1 <= source.shape[0] <= self.capacity
+                or self.ops[0].bodies != bodies_of(self.ops[0].itemsize == 8)):
+            return None
+        memset(&context, 0, sizeof(context))
+        context.rows = source.shape[0]
+        if total_cost(self.ops, count, &context) > WORTH_THREADS:
+            return None
+        buffer = self.fetch_buffers[0]
+        shape[0] = context.rows
+        for i in range(1, buffer.ndim):
+            shape[i] = buffer.shape[i]
+        result = cnp.PyArray_EMPTY(buffer.ndim, shape, cnp.PyArray_TYPE(buffer), 0)
+        scatter = &self.ops[count - 1]
+        point_at(&self.ops[0], source)
+        scatter.arguments[DESTINATION] = <char *> cnp.PyArray_DATA(result)
+        state = flush_denormals()
+        run_alone(self.ops, count, &context)
+        restore_denormals(state)
+        return result
 
     cdef int64_t bound_rows(self) except -1:
         """The rows of the arrays that are bound."""
@@ -457,6 +492,40 @@ cdef double total_cost(const Op *ops, int count, const Context *context) noexcep
         for phase in range(ops[i].kernel.phases):
             cost += ops[i].kernel.cost(&ops[i], context, phase)
     return cost
+
+
+cdef void run_alone(const Op *ops, int count, const Context *context) noexcept nogil:
+    """The ops one after the other, on this thread."""
+    cdef int i, phase
+    cdef int64_t piece
+    for i in range(count):
+        for phase in range(ops[i].kernel.phases):
+            for piece in range(ops[i].kernel.pieces(&ops[i], context, phase)):
+                ops[i].kernel.run_piece(&ops[i], context, phase, piece)
+
+
+cdef bint fits(cnp.ndarray source, cnp.ndarray buffer) noexcept:
+    """Whether the gather op can read rows of the source into the buffer."""
+    cdef int i, type = cnp.PyArray_TYPE(source)
+    cdef int64_t stride
+    if (source.ndim != buffer.ndim or not 0 <= type < NUMPY_TYPES or casts[type] == 0
+            or not cnp.PyArray_ISNOTSWAPPED(source) or not cnp.PyArray_ISALIGNED(source)):
+        return False
+    stride = cnp.PyArray_ITEMSIZE(source)
+    for i in range(source.ndim - 1, 0, -1):
+        if source.shape[i] != buffer.shape[i]:
+            return False
+        if (source.shape[i] != 1 and source.shape[0] != 0
+                and cnp.PyArray_STRIDE(source, i) != stride):
+            return False
+        stride *= source.shape[i]
+    return True
+
+
+cdef void point_at(Op *gather, cnp.ndarray source) noexcept:
+    gather.arguments[SOURCE] = <char *> cnp.PyArray_DATA(source)
+    gather.sizes[STRIDE] = cnp.PyArray_STRIDE(source, 0)
+    gather.options[TYPE].whole = casts[cnp.PyArray_TYPE(source)] - 1
 
 
 cdef int check_buffer(cnp.ndarray buffer, int64_t capacity) except -1:
@@ -628,10 +697,6 @@ cdef class Course:
             if self.validate is not None:
                 self.validate.leave()
         return reached
-
-    def finish_epoch(self) -> str:
-        """After the last batch of an epoch that went batch by batch: validates and closes it."""
-        return self.advance("epoch", 1e9)
 
     cdef void train_chunk(self, int64_t count) noexcept nogil:
         """Some batches in one stretch; the next is longer or shorter, to last CHUNK_NANOSECONDS."""

@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastdl import initializers, regularizers, runtime
 from fastdl._names import snake_case
-from fastdl.tensor import Shape, Tensor, Variable, current_trace
+from fastdl.tensor import Shape, Tensor, Variable, changes, current_trace, reshape
 
 __all__ = ["Layer", "LayerCall"]
 
@@ -77,7 +77,8 @@ class Layer:
     ----------
     name : str, optional
     trainable : bool, default True
-        Whether an optimizer may change the weights; read at the start of every fit.
+        Whether an optimizer may change the weights; read at the start of every fit. Setting it sets
+        it for the layers inside too.
     input_shape : tuple, optional
         The shape of one row of the input, for the first layer of a Sequential.
 
@@ -98,12 +99,35 @@ class Layer:
         trainable: bool = True,
         input_shape: Sequence[int] | None = None,
     ) -> None:
+        self._weights: list[Variable] = []
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.trainable = trainable
         self.built = False
         self.given_input_shape = None if input_shape is None else tuple(input_shape)
-        self._weights: list[Variable] = []
-        self._layers: list[Layer] = []
+
+    #: The layers inside, for models that keep a list; otherwise they are found by `layers`.
+    _layers: list[Layer] | None = None
+
+    #: Attributes that no program depends on.
+    _unwatched: ClassVar[frozenset[str]] = frozenset()
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        if isinstance(value, Layer) and "_weights" not in self.__dict__:
+            name = type(self).__name__
+            raise RuntimeError(f"{name}: call super().__init__() before making layers")
+        super().__setattr__(key, value)
+        if key[0] != "_" and key not in self._unwatched and current_trace() is None:
+            self._version = changes.note()
+
+    @property
+    def trainable(self) -> bool:
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for layer in self.layers:
+            layer.trainable = value
 
     # --- weights --------------------------------------------------------------------------------
 
@@ -130,31 +154,27 @@ class Layer:
         self._weights.append(variable)
         return variable
 
-    def __setattr__(self, key: str, value: Any) -> None:
-        if isinstance(value, Layer) and hasattr(self, "_layers") and value not in self._layers:
-            self._layers.append(value)
-        elif isinstance(value, (list, tuple)) and hasattr(self, "_layers") and key != "_layers":
-            self._layers += [v for v in value if isinstance(v, Layer) and v not in self._layers]
-        object.__setattr__(self, key, value)
-
     @property
     def layers(self) -> list[Layer]:
-        """The layers that this one is made of."""
-        return self._layers
+        """The layers that this one is made of: its attributes, also those in lists and dicts."""
+        inside = self._layers
+        if inside is None:
+            inside = [v for v in flatten(list(vars(self).values())) if isinstance(v, Layer)]
+        return list(dict.fromkeys(inside))
 
     @property
     def weights(self) -> list[Variable]:
-        """All weights: the layer's own, the trainable ones first, then those of inner layers."""
-        own = sorted(self._weights, key=lambda w: not w.trainable)
-        return _unique(own + [w for layer in self.layers for w in layer.weights])
+        """All weights, trainable or not: the layer's own, then those of the layers inside."""
+        inside = (w for layer in self.layers for w in layer.weights)
+        return list(dict.fromkeys([*self._weights, *inside]))
 
     @property
     def trainable_weights(self) -> list[Variable]:
         """The weights that an optimizer may change."""
         if not self.trainable:
             return []
-        own = [w for w in self._weights if w.trainable]
-        return _unique(own + [w for layer in self.layers for w in layer.trainable_weights])
+        inside = (w for layer in self.layers for w in layer.trainable_weights)
+        return list(dict.fromkeys([*(w for w in self._weights if w.trainable), *inside]))
 
     @property
     def non_trainable_weights(self) -> list[Variable]:
@@ -171,16 +191,16 @@ class Layer:
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             If the number or a shape differs; no weight has been changed then.
         """
         weights = self.weights
         if len(values) != len(weights):
-            raise ValueError(f"{self.name}: has {len(weights)} weights, got {len(values)} arrays")
-        arrays = [np.asarray(v) for v in values]
-        for weight, array in zip(weights, arrays, strict=True):
-            if weight.shape != array.shape:
-                raise ValueError(f"{weight.name}: has shape {weight.shape}, got {array.shape}")
+            hint = "" if self.built else " (it has not been built)"
+            raise ValueError(
+                f"{self.name}: has {len(weights)} weights{hint}, got {len(values)} arrays"
+            )
+        arrays = [w.fitting(v) for w, v in zip(weights, values, strict=True)]
         for weight, array in zip(weights, arrays, strict=True):
             weight.assign(array)
 
@@ -207,7 +227,7 @@ class Layer:
                     f"arrays"
                 )
         if not self.built:
-            self.build(_map(x, lambda t: t.shape))
+            self.build(map_structure(lambda t: t.shape, x))
             self.built = True
         if self._takes_training():
             trace = current_trace()
@@ -216,13 +236,14 @@ class Layer:
             result = self.call(x, training=training)  # type: ignore[call-arg]
         else:
             result = self.call(x)
-        outputs = flatten(result)
-        if not all(isinstance(t, Tensor) for t in outputs):
+        if not all(isinstance(t, Tensor) for t in flatten(result)):
             raise TypeError(f"{self.name}: call must return tensors, got {type(result).__name__}")
+        # What is handed through gets a name of its own, so that a Model finds this call again.
+        result = map_structure(lambda t: reshape(t, t.shape) if t in tensors else t, result)
+        outputs = flatten(result)
         call = LayerCall(self, x, outputs)
         for tensor in outputs:
-            if tensor not in tensors:
-                tensor.layer_call = call
+            tensor.layer_call = call
         return result
 
     def _takes_training(self) -> bool:
@@ -259,16 +280,13 @@ def flatten(structure: Any) -> list[Any]:
     return [structure]
 
 
-def _map(structure: Any, function: Any) -> Any:
+def map_structure(function: Any, structure: Any) -> Any:
+    """The same nested lists and dictionaries with ``function`` of each leaf."""
     if isinstance(structure, (list, tuple)):
-        return [_map(part, function) for part in structure]
+        return [map_structure(function, part) for part in structure]
     if isinstance(structure, dict):
-        return {key: _map(part, function) for key, part in structure.items()}
+        return {key: map_structure(function, part) for key, part in structure.items()}
     return function(structure)
-
-
-def _unique(variables: list[Variable]) -> list[Variable]:
-    return list(dict.fromkeys(variables))
 
 
 def axis_length(layer: Layer, shape: Shape) -> int:

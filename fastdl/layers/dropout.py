@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 from fastdl.layers.base import Layer
@@ -14,10 +13,7 @@ __all__ = ["Dropout", "GaussianNoise"]
 def _stream() -> int:
     """A number that tells this use of random numbers apart from the others in the model."""
     trace = current_trace()
-    if trace is None:
-        return 0
-    counter = trace.__dict__.setdefault("streams", itertools.count())
-    return next(counter)
+    return 0 if trace is None else next(trace.streams)
 
 
 class Dropout(Layer):

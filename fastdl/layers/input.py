@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from fastdl.layers.base import Layer, LayerCall
 from fastdl.tensor import Tensor
 
@@ -21,9 +23,14 @@ class InputLayer(Layer):
     """
 
     def __init__(self, shape: Sequence[int], **kwargs: Any) -> None:
-        shape = tuple(shape)
-        if not all(isinstance(s, int) and not isinstance(s, bool) and s > 0 for s in shape):
-            raise ValueError(f"Input: shape must be positive whole numbers, got {shape}")
+        whole = isinstance(shape, (tuple, list)) and all(
+            isinstance(s, (int, np.integer)) and not isinstance(s, bool) and s > 0 for s in shape
+        )
+        if not whole:
+            raise ValueError(
+                f"Input: shape must be a tuple of positive whole numbers, got {shape!r}"
+            )
+        shape = tuple(int(s) for s in shape)
         super().__init__(**{**kwargs, "input_shape": shape})
         self.built = True
         self.output = Tensor((None, *shape), name=self.name)

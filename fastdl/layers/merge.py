@@ -61,10 +61,15 @@ class Concatenate(_Merge):
             for s in shapes
         ):
             raise ValueError(f"{self.name}: cannot join {shapes} along axis {self.axis}")
-        inner = math.prod(n or 0 for n in shapes[0][axis + 1 :])
-        rows = [ops.reshape(t, (*t.shape[:axis], (t.shape[axis] or 0) * inner)) for t in tensors]
+        # The op joins last axes: what stands behind the axis becomes part of it meanwhile.
+        inner = math.prod(length or 0 for length in shapes[0][axis + 1 :])
+        lengths = [s[axis] or 0 for s in shapes]
+        rows = [
+            ops.reshape(t, (*t.shape[:axis], n * inner))
+            for t, n in zip(tensors, lengths, strict=True)
+        ]
         joined = reduce(ops.concatenate, rows)
-        total = sum(s[axis] or 0 for s in shapes)
+        total = sum(lengths)
         return ops.reshape(joined, (*shapes[0][:axis], total, *shapes[0][axis + 1 :]))
 
     def get_config(self) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def test_a5_learns_digits_and_follows_pytorch(example):
     fastdl.set_seed(1)
     ours = module.Net()
     ours.build((None, 64))
-    ours.compile(fastdl.optimizers.Adam(1e-3, convention="torch"), model._compiled["loss"])
+    ours.compile(fastdl.optimizers.Adam(1e-3, convention="torch"), model.loss)
     net = torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
     with torch.no_grad():
         for layer, linear in ((ours.first, net[0]), (ours.second, net[2])):

@@ -1,0 +1,293 @@
+"""Every layer: shapes, configuration, forward pass against NumPy, errors."""
+
+import math
+
+import numpy as np
+import pytest
+
+import fastdl
+from fastdl import Input, Model, layers, ops
+
+X = np.random.default_rng(0).normal(size=(6, 4))
+
+
+def erf(x):
+    return np.vectorize(math.erf)(x)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def normalised(x, axis, epsilon):
+    mean, variance = x.mean(axis, keepdims=True), x.var(axis, keepdims=True)
+    return (x - mean) / np.sqrt(variance + epsilon)
+
+
+def dense(x, layer):
+    y = x @ layer.kernel.value
+    return y if layer.bias is None else y + layer.bias.value
+
+
+#: name: (layer, what it computes from x and itself)
+LAYERS = {
+    "Dense": (lambda: layers.Dense(3), dense),
+    "Dense without bias": (lambda: layers.Dense(3, use_bias=False), dense),
+    "Dense with activation": (
+        lambda: layers.Dense(5, "relu"),
+        lambda x, s: np.maximum(dense(x, s), 0),
+    ),
+    "Dense with all": (
+        lambda: layers.Dense(
+            2,
+            "tanh",
+            kernel_initializer=fastdl.initializers.HeNormal(seed=1),
+            bias_initializer="ones",
+            kernel_regularizer="l2",
+            bias_regularizer=fastdl.regularizers.L1(0.1),
+            name="d",
+            trainable=False,
+        ),
+        lambda x, s: np.tanh(dense(x, s)),
+    ),
+    "Activation": (lambda: layers.Activation("sigmoid"), lambda x, s: 1 / (1 + np.exp(-x))),
+    "ReLU": (layers.ReLU, lambda x, s: np.maximum(x, 0)),
+    "SELU": (
+        layers.SELU,
+        lambda x, s: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)),
+    ),
+    "ELU": (lambda: layers.ELU(0.7), lambda x, s: np.where(x > 0, x, 0.7 * np.expm1(x))),
+    "LeakyReLU": (lambda: layers.LeakyReLU(0.1), lambda x, s: np.where(x > 0, x, 0.1 * x)),
+    "GELU": (layers.GELU, lambda x, s: x * (1 + erf(x / np.sqrt(2))) / 2),
+    "GELU by tanh": (
+        lambda: layers.GELU(approximate=True),
+        lambda x, s: x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
+    ),
+    "Sigmoid": (layers.Sigmoid, lambda x, s: 1 / (1 + np.exp(-x))),
+    "Tanh": (layers.Tanh, lambda x, s: np.tanh(x)),
+    "Softplus": (layers.Softplus, lambda x, s: np.log1p(np.exp(x))),
+    "SiLU": (layers.SiLU, lambda x, s: x / (1 + np.exp(-x))),
+    "Softmax": (layers.Softmax, lambda x, s: softmax(x)),
+    "BatchNormalization": (
+        lambda: layers.BatchNormalization(0.5, 0.1, moving_mean_initializer="ones"),
+        lambda x, s: (x - 1) / np.sqrt(1.1),
+    ),
+    "LayerNormalization": (layers.LayerNormalization, lambda x, s: normalised(x, -1, 1e-3)),
+    "LayerNormalization of torch": (
+        lambda: layers.LayerNormalization(convention="torch", center=False, scale=False),
+        lambda x, s: normalised(x, -1, 1e-5),
+    ),
+    "Dropout": (lambda: layers.Dropout(0.5), lambda x, s: x),
+    "GaussianNoise": (lambda: layers.GaussianNoise(0.5), lambda x, s: x),
+    "Flatten": (layers.Flatten, lambda x, s: x.reshape(len(x), -1)),
+    "Reshape": (lambda: layers.Reshape((2, -1)), lambda x, s: x.reshape(len(x), 2, -1)),
+}
+
+
+@pytest.fixture
+def float64():
+    fastdl.set_floatx("float64")
+    yield
+    fastdl.set_floatx("float32")
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (6, 5, 4), (6, 3, 2, 4)])
+@pytest.mark.parametrize("name", LAYERS)
+def test_forward_shapes_and_configuration(name, shape, float64):
+    make, formula = LAYERS[name]
+    layer = make()
+    x = np.random.default_rng(1).normal(size=shape)
+    model = fastdl.Sequential([layer])
+    model.build((None, *shape[1:]))
+    got = model.predict(x)
+    np.testing.assert_allclose(got, formula(x, layer), atol=1e-12, rtol=1e-10)
+    assert got.shape[1:] == model.output_shape[1:]
+    # A configuration makes an equal layer, also through JSON-like types.
+    config = layer.get_config()
+    again = type(layer).from_config(config)
+    assert again.get_config() == config
+    other = fastdl.Sequential([again])
+    other.build((None, *shape[1:]))
+    other.set_weights(model.get_weights())
+    np.testing.assert_array_equal(other.predict(x), got)
+
+
+def test_every_public_layer_is_tested_here():
+    tested = {name.split(" ")[0] for name in LAYERS}
+    assert set(layers.__all__) - tested == {
+        *("Input", "InputLayer", "Layer", "Add", "Multiply", "Concatenate")
+    }
+
+
+MERGES = {
+    "Add": (layers.Add, lambda a, b, c: a + b + c),
+    "Multiply": (layers.Multiply, lambda a, b, c: a * b * c),
+    "Concatenate": (layers.Concatenate, lambda a, b, c: np.concatenate([a, b, c], -1)),
+    "Concatenate 1": (lambda: layers.Concatenate(axis=1), lambda *p: np.concatenate(p, 1)),
+}
+
+
+@pytest.mark.parametrize("name", MERGES)
+def test_merging_layers(name, float64):
+    make, formula = MERGES[name]
+    layer = make()
+    inputs = [Input((3, 4)) for _ in range(3)]
+    model = Model(inputs, layer(inputs))
+    parts = list(np.random.default_rng(2).normal(size=(3, 5, 3, 4)))
+    np.testing.assert_allclose(model.predict(parts), formula(*parts), rtol=1e-15)
+    assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+BAD = {
+    "units": (lambda: layers.Dense(0), "units"),
+    "units half": (lambda: layers.Dense(1.5), "units"),
+    "activation": (lambda: layers.Dense(1, "rellu"), "relu"),
+    "activation layer": (lambda: layers.Activation("sofmax"), "softmax"),
+    "rate": (lambda: layers.Dropout(1.0), "rate"),
+    "stddev": (lambda: layers.GaussianNoise(-1), "stddev"),
+    "momentum": (lambda: layers.BatchNormalization(2.0), "momentum"),
+    "epsilon": (lambda: layers.LayerNormalization(-1.0), "epsilon"),
+    "convention": (lambda: layers.LayerNormalization(convention="jax"), "convention"),
+    "initializer": (lambda: layers.Dense(1, kernel_initializer="gloriot_normal"), "glorot"),
+    "regularizer": (lambda: layers.Dense(1, kernel_regularizer="l3"), "l1"),
+    "input shape": (lambda: Input((0,)), "positive"),
+    "input number": (lambda: Input(4), "tuple"),
+    "add one": (lambda: layers.Add()([Input((2,))]), "at least two"),
+    "add shapes": (lambda: layers.Add()([Input((2,)), Input((3,))]), r"\(None, 3\)"),
+    "concatenate": (lambda: layers.Concatenate()([Input((2, 1)), Input((3, 1))]), "cannot join"),
+    "concatenate batch": (lambda: layers.Concatenate(0)([Input((2,)), Input((2,))]), "cannot join"),
+    "reshape": (lambda: layers.Reshape((3,))(Input((4,))), "does not fit"),
+    "dense features": (lambda: layers.Dense(2)(Input(())), "features"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_arguments_are_named(name):
+    make, match = BAD[name]
+    with pytest.raises(ValueError, match=match):
+        make()
+
+
+def test_leaky_relu_must_be_given_its_slope():
+    with pytest.raises(TypeError):
+        layers.LeakyReLU()
+
+
+def test_dense_used_on_another_width_names_both():
+    layer = layers.Dense(2)
+    layer(Input((4,)))
+    with pytest.raises(ValueError, match=r"4 features.*\(None, 5\)"):
+        layer(Input((5,)))
+
+
+def test_layers_of_arrays_say_what_to_call():
+    with pytest.raises(TypeError, match="predict"):
+        layers.Dense(2)(X)
+
+
+# --- own layers -----------------------------------------------------------------------------------
+
+
+class Gate(layers.Layer):
+    """x * sigmoid(x @ kernel)"""
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight("kernel", (input_shape[-1], input_shape[-1]))
+
+    def call(self, x):
+        return x * ops.sigmoid(ops.dense(x, self.kernel))
+
+
+class Block(layers.Layer):
+    """Two layers and a way around them."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.inner = [layers.Dense(units, "relu"), layers.Dense(units)]
+
+    def call(self, x):
+        y = x
+        for layer in self.inner:
+            y = layer(y)
+        return x + y
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+def test_an_own_layer_in_a_few_lines(float64):
+    model = fastdl.Sequential([Gate(input_shape=(4,)), Block(4), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    assert len(model.trainable_weights) == 1 + 4 + 2
+    kernel = model.layers[0].kernel.value
+    part = Model(x := Input((4,)), model.layers[0](x))
+    np.testing.assert_allclose(part.predict(X), X / (1 + np.exp(-(X @ kernel))))
+    assert fastdl.gradient_check(model, X, X[:, :1]) <= 1
+
+
+def test_layers_inside_are_found_in_lists_and_dictionaries_also_later():
+    class Net(Model):
+        def __init__(self):
+            super().__init__()
+            self.blocks = []
+            self.heads = {}
+            for _ in range(2):
+                self.blocks.append(layers.Dense(3))
+            self.heads["a"] = layers.Dense(1)
+
+        def call(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return self.heads["a"](x)
+
+    model = Net()
+    model.build((None, 3))
+    assert len(model.layers) == 3 and len(model.weights) == 6
+    model.heads = {"a": layers.Dense(2)}  # the old head is gone
+    model.build((None, 3))
+    assert len(model.layers) == 3 and model.output_shape == (None, 2)
+
+
+def test_forgetting_to_call_the_base_class_is_told():
+    class Net(Model):
+        def __init__(self):
+            self.dense = layers.Dense(1)
+
+    with pytest.raises(RuntimeError, match="super"):
+        Net()
+
+
+def test_call_must_return_tensors():
+    class Wrong(layers.Layer):
+        def call(self, x):
+            return 3
+
+    with pytest.raises(TypeError, match="must return tensors"):
+        Wrong()(Input((2,)))
+
+
+def test_data_dependent_python_in_call_is_refused():
+    class Wrong(layers.Layer):
+        def call(self, x):
+            return x if x else -x
+
+    with pytest.raises(TypeError, match="truth value"):
+        Wrong()(Input((2,)))
+    with pytest.raises(TypeError, match=r"fastdl\.ops"):
+        np.asarray(Input((2,)))
+
+
+def test_a_weight_can_be_set_and_written_into():
+    model = fastdl.Sequential([layers.Dense(2, input_shape=(3,))])
+    kernel = model.layers[0].kernel
+    before = kernel.value
+    model.predict(np.ones((1, 3)))
+    assert kernel.value is before  # a built model does not move its weights again
+    kernel.value = np.ones((3, 2))
+    kernel.value[0, 0] = 5.0
+    np.testing.assert_array_equal(model.predict(np.ones((1, 3))), [[7.0, 3.0]])
+    for wrong, error in ((np.ones((2, 3)), ValueError), ("x", TypeError)):
+        with pytest.raises(error, match="kernel"):
+            kernel.assign(wrong)
