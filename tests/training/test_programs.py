@@ -186,6 +186,7 @@ def test_memory_is_shared_by_tensors_that_do_not_live_at_the_same_time():
     assert inference.arena_bytes < 0.35 * inference.buffer_bytes
 
 
+@pytest.mark.skipif(not runner.has_openmp(), reason="built without OpenMP")
 def test_forced_threads_all_work():
     x, y = data(512, features=256)
     model = model_of([Dense(256, "relu"), Dense(4, "softmax")])
