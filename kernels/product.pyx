@@ -278,7 +278,10 @@ cdef double cost(const Op *op, const Context *context, int phase) noexcept nogil
 
 cdef size_t workspace(const Op *op, int64_t rows) noexcept nogil:
     cdef Problem p = problem(op, rows)
-    cdef Cut c = cut(op, &p)
+    cdef Cut c
+    if p.M == 0 or p.N == 0:
+        return 0
+    c = cut(op, &p)
     if c.depth > 1:
         return c.depth * p.M * p.N * op.itemsize
     return p.M * copy_stride(op, &p, &c) * op.itemsize

@@ -7,6 +7,7 @@ products make.
 import numpy as np
 import pytest
 
+import fastdl
 from fastdl import kernels
 from fastdl.kernels import dispatch, runner
 from fastdl.kernels.table import OPS
@@ -202,3 +203,12 @@ def test_no_depth_gives_zeros_or_the_bias():
     np.testing.assert_array_equal(kernels.matmul_nn(x, weight), np.zeros((3, 5)))
     np.testing.assert_array_equal(kernels.dense_forward(x, weight, bias), np.tile(bias, (3, 1)))
     np.testing.assert_array_equal(kernels.dense_backward_bias(np.zeros((0, 5))), np.zeros(5))
+
+
+def test_a_short_batch_may_be_cut_where_a_full_one_is_not():
+    """One row of the last batch is a product of long depth, 300 rows are many short pieces."""
+    rng = np.random.default_rng(7)
+    model = fastdl.Sequential([fastdl.layers.Dense(10)])
+    x = rng.integers(-2, 3, (301, 60_000)).astype(np.float32)
+    prediction = model.predict(x, batch_size=300, verbose=0)
+    np.testing.assert_allclose(prediction[300:], model.predict(x[300:], verbose=0), rtol=1e-5)
