@@ -104,7 +104,7 @@ class Functional:
 
         def number(tensor: Tensor) -> dict[str, Any]:
             if isinstance(tensor, Variable):
-                return {"weight": weights[tensor]}
+                return {"variable": weights[tensor]}
             return {"tensor": places[tensor]}
 
         calls: list[dict[str, Any]] = []
@@ -135,10 +135,10 @@ class Functional:
         def resolve(structure: Any) -> Any:
             if isinstance(structure, list):
                 return [resolve(part) for part in structure]
-            if "weight" in structure:
-                layer, k = structure["weight"]
+            if _is_reference(structure, "variable"):
+                layer, k = structure["variable"]
                 return layers[layer].weights[k]
-            if "tensor" in structure:
+            if _is_reference(structure, "tensor"):
                 call, output = structure["tensor"]
                 return results[call][output]
             return {key: resolve(part) for key, part in structure.items()}
@@ -162,6 +162,12 @@ class Functional:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ = vars(Functional.rebuild(state["description"], state["layers"]))
+
+
+def _is_reference(structure: Mapping[str, Any], kind: str) -> bool:
+    """Whether this is one of our pairs of numbers, not a dictionary with such a key."""
+    numbers = structure.get(kind)
+    return isinstance(numbers, list) and all(isinstance(n, int) for n in numbers)
 
 
 def _tensors(what: str, structure: Any) -> list[Tensor]:
