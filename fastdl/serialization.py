@@ -193,7 +193,9 @@ def _restore_training(model: Any, file: saving.ModelFile) -> None:
             setup["loss_weights"],
         )
         model.optimizer.iterations = int(file.state.get("iterations", 0))
-        model.optimizer.restore(model.named_weights(), _part(file.tensors, "optimizer/"))
+        names = _names(model, _part(file.tensors, "weights/"), "its data")
+        named = {names[own]: weight for own, weight in model.named_weights().items()}
+        model.optimizer.restore(named, _part(file.tensors, "optimizer/"))
     model.seed = int(file.state.get("seed", model.seed))
     model._fits = int(file.state.get("fits", 0))
 
@@ -211,19 +213,24 @@ def load_weights(model: Model, path: str | os.PathLike[str]) -> None:
 
 
 def _assign(model: Model, tensors: Mapping[str, np.ndarray], path: str) -> None:
-    """Sets all weights by name, or, where the names differ, in order; all or none."""
+    """Sets all weights, or none where one does not fit."""
     named = model.named_weights()
-    if set(named) != set(tensors):
-        if len(named) != len(tensors):
-            raise ValueError(
-                f"{path}: has {len(tensors)} weights, but {model.name} has {len(named)}"
-            )
-        tensors = dict(zip(named, tensors.values(), strict=True))
+    names = _names(model, tensors, path)
     for name, weight in named.items():
-        if tensors[name].shape != weight.shape:
+        if tensors[names[name]].shape != weight.shape:
             raise ValueError(
-                f"{path}: weight {name} has shape {tensors[name].shape}, but {model.name} wants "
-                f"{weight.shape}"
+                f"{path}: weight {names[name]} has shape {tensors[names[name]].shape}, but "
+                f"{model.name} wants {weight.shape} for {name}"
             )
     for name, weight in named.items():
-        weight.assign(tensors[name])
+        weight.assign(tensors[names[name]])
+
+
+def _names(model: Model, tensors: Mapping[str, np.ndarray], path: str) -> dict[str, str]:
+    """For each weight of the model its name in the file: the same, or else the one in its place."""
+    named = model.named_weights()
+    if set(named) == set(tensors):
+        return {name: name for name in named}
+    if len(named) != len(tensors):
+        raise ValueError(f"{path}: has {len(tensors)} weights, but {model.name} has {len(named)}")
+    return dict(zip(named, tensors, strict=True))
