@@ -16,6 +16,7 @@ from fastdl import (
 )
 from fastdl.checks import gradient_check
 from fastdl.layers import Input, Layer
+from fastdl.many import FitManyError, fit_many
 from fastdl.model import Model
 from fastdl.runtime import (
     backend,
@@ -33,6 +34,7 @@ from fastdl.serialization import load_model
 from fastdl.tensor import Tensor, Variable
 
 __all__ = [
+    "FitManyError",
     "Input",
     "Layer",
     "Model",
@@ -43,6 +45,7 @@ __all__ = [
     "backend",
     "callbacks",
     "datasets",
+    "fit_many",
     "floatx",
     "get_backend",
     "get_num_threads",

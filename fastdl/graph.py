@@ -135,7 +135,7 @@ def prune(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
     alive = {root(t) for t in keep}
     kept = []
     for node in reversed(nodes):
-        updates = node.op is not None and any(a.role == "inout" for a in node.op.arguments)
+        updates = node.op is not None and node.op.updates
         if updates or any(t in alive or root(t) in alive for t in node.outputs.values()):
             kept.append(node)
             alive.update(root(t) for t in node.inputs.values())
@@ -211,11 +211,7 @@ def _next_tail(
         others = [t for t in node.inputs.values() if root(t) is not end]
         if any(t.node is not None and place[t.node] > at for t in map(root, others)):
             continue
-        updated = {
-            root(node.inputs[a.name])
-            for a in node.op.arguments
-            if a.role == "inout" and a.name in node.inputs
-        }
+        updated = {root(node.inputs[name]) for name in node.op.updates if name in node.inputs}
         between = [n for n in nodes[at : nodes.index(node)] if n is not node and place[n] >= at]
         if any(root(t) in updated for n in between for t in n.inputs.values()):
             continue

@@ -7,6 +7,7 @@ block, each for as long as it is needed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ __all__ = ["Arena", "Lowered", "consolidate", "lower"]
 
 #: Variables and buffers begin at multiples of a cache line, counted in elements and in bytes.
 _ELEMENTS, _LINE = 16, 64
+
+_OTHER_TYPES = {"label": np.dtype(np.int64), "float64": np.dtype(np.float64)}
 
 
 def _aligned(count: int, dtype: Any) -> np.ndarray:
@@ -112,6 +115,7 @@ class _Buffers:
         self.capacity = capacity
         self.dtype = dtype
         self.fixed = fixed
+        self._sizes: dict[Tensor, int] = {}
         first: dict[Tensor, int] = {root(t): -1 for t in feeds}
         last: dict[Tensor, int] = dict(first)
         for i, step in enumerate(steps):
@@ -135,22 +139,24 @@ class _Buffers:
         """The array of a tensor, in the tensor's own shape."""
         base = root(tensor)
         if isinstance(base, Variable):
-            return base.value.reshape(self._shape(tensor))
-        array = self.fixed.get(base)
-        if array is None:
-            array = self.arrays[base]
-        return array.reshape(self._shape(tensor))
+            array = base.value
+        else:
+            array = self.fixed[base] if base in self.fixed else self.arrays[base]
+        shape = self._shape(tensor)
+        return array if array.shape == shape else array.reshape(shape)
 
     def _shape(self, tensor: Tensor) -> tuple[int, ...]:
-        return tuple(self.capacity if s is None else s for s in tensor.shape)
+        return tuple([self.capacity if s is None else s for s in tensor.shape])
 
     def _dtype(self, tensor: Tensor) -> np.dtype:
-        return {"real": self.dtype, "label": np.dtype(np.int64)}.get(
-            tensor.dtype, np.dtype(np.float64)
-        )
+        return self.dtype if tensor.dtype == "real" else _OTHER_TYPES[tensor.dtype]
 
     def _bytes(self, tensor: Tensor) -> int:
-        return int(np.prod(self._shape(tensor), dtype=np.int64)) * self._dtype(tensor).itemsize
+        size = self._sizes.get(tensor)
+        if size is None:
+            size = math.prod(self._shape(tensor)) * self._dtype(tensor).itemsize
+            self._sizes[tensor] = size
+        return size
 
     def _inplace(
         self, steps: list[Step], first: dict[Tensor, int], last: dict[Tensor, int]
@@ -287,10 +293,9 @@ def _entry(node: Node, array_of: Callable[[Tensor], np.ndarray], is_tail: bool) 
             arrays.append(False if argument.role == "out" else None)
             continue
         array = array_of(tensor)
-        arrays.append(array.reshape(-1) if argument.axes == ("N",) else array)
-        if argument.axes[0] == "B" and tensor.shape and tensor.shape[0] is None:
-            lead = array.shape[1 : array.ndim - len(argument.axes) + 1]
-            per_item = int(np.prod(lead, dtype=np.int64))
+        arrays.append(array.reshape(-1) if array.ndim != 1 and argument.axes == ("N",) else array)
+        if argument.batched and tensor.shape and tensor.shape[0] is None:
+            per_item = math.prod(array.shape[1 : array.ndim - len(argument.own_axes)])
     return op.name, arrays, node.options, per_item, is_tail
 
 

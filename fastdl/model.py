@@ -338,7 +338,7 @@ class Model(Layer):
         RuntimeError
             If the model is not compiled, or is in another fit.
         """
-        with _Busy(self):
+        with Busy(self):
             return training.fit(
                 self,
                 x,
@@ -371,7 +371,7 @@ class Model(Layer):
         float, list of float, or dict
             The loss before the update; with metrics a list, loss first, or a dict if asked for.
         """
-        with _Busy(self):
+        with Busy(self):
             logs = training.train_on_batch(self, x, y, sample_weight, class_weight)
         return _scalars(logs, return_dict)
 
@@ -527,7 +527,7 @@ class Model(Layer):
         return serialization.functional_from_config(config, custom_objects)
 
 
-class _Busy:
+class Busy:
     """Refuses to train a model that is being trained by another thread."""
 
     def __init__(self, model: Model) -> None:

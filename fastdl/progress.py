@@ -97,6 +97,8 @@ class Progress:
         See `resolve_verbose`.
     stream : text stream, optional
         Where to write; standard output by default.
+    unit : str, default "step"
+        What is counted.
 
     Attributes
     ----------
@@ -117,8 +119,10 @@ class Progress:
         steps: int | None,
         verbose: str | int | bool = "auto",
         stream: TextIO | None = None,
+        unit: str = "step",
     ) -> None:
         self.steps = steps
+        self.unit = unit
         self.level = resolve_verbose(verbose, stream)
         self.interval = 0.1 if self.level == 1 else None
         self._stream = stream
@@ -181,9 +185,10 @@ class Progress:
             return
         self.close()
         steps = self.steps if self.steps is not None else self._done
-        parts = [self._title, f"{steps} step{'' if steps == 1 else 's'}", format_seconds(elapsed)]
+        count = f"{steps} {self.unit}{'' if steps == 1 else 's'}"
+        parts = [self._title, count, format_seconds(elapsed)]
         if steps:
-            parts.append(f"{format_seconds(elapsed / steps)}/step")
+            parts.append(f"{format_seconds(elapsed / steps)}/{self.unit}")
         parts.append(format_logs(logs))
         self.stream.write(" - ".join(part for part in parts if part) + "\n")
         self.stream.flush()

@@ -9,6 +9,7 @@ value.
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -305,10 +306,9 @@ def apply_node(name: str, without: Iterable[str] = (), /, **arguments: Any) -> N
                 f"{name}: argument {argument.name!r} must be a Tensor, got {type(value).__name__}"
             )
         inputs[argument.name] = value
-    known = {o.name for o in op.options}
-    for option in arguments:
-        if option not in known:
-            raise TypeError(f"{name}: no argument {option!r}")
+    if not arguments.keys() <= op.option_names:
+        unknown = next(k for k in arguments if k not in op.option_names)
+        raise TypeError(f"{name}: no argument {unknown!r}")
     shapes = infer_shapes(op, {k: t.shape for k, t in inputs.items()})
     outputs = {a.name: Tensor(shapes[a.name], a.dtype) for a in op.outputs if a.name not in without}
     return record(Node(op, inputs, arguments, outputs))
@@ -322,16 +322,15 @@ def infer_shapes(op: Op, shapes: dict[str, Shape]) -> dict[str, Shape]:
         shape = shapes.get(argument.name)
         if shape is None:
             continue
-        batched = argument.axes[0] == "B"
-        axes = argument.axes[1:] if batched else argument.axes
+        batched, axes = argument.batched, argument.own_axes
         n = len(shape) - len(axes)
-        pattern = f"({', '.join(argument.axes)})"
         if n < (1 if batched and axes else 0) or (not batched and n):
             if batched or len(axes) > 1 or axes[0] != "N":
                 raise ValueError(
-                    f"{op.name}: argument {argument.name!r} must have shape {pattern}, got {shape}"
+                    f"{op.name}: argument {argument.name!r} must have shape "
+                    f"({', '.join(argument.axes)}), got {shape}"
                 )
-            shape, n = (int(np.prod([s or 1 for s in shape])),), 0  # updates take weights flat
+            shape, n = (math.prod(s or 1 for s in shape),), 0  # updates take weights flat
         if batched:
             if lead is None:
                 lead = shape[:n]
@@ -345,20 +344,21 @@ def infer_shapes(op: Op, shapes: dict[str, Shape]) -> dict[str, Shape]:
             if wanted is None and "+" not in axis:
                 lengths[axis] = length
             elif wanted is not None and wanted != length:
+                pattern = f"({', '.join(argument.axes)})"
                 raise ValueError(
                     f"{op.name}: argument {argument.name!r} has shape {shape}, but axis {axis} of "
                     f"{pattern} must be {wanted}"
                 )
     result: dict[str, Shape] = {}
     for argument in op.outputs:
-        batched = argument.axes[0] == "B"
-        axes = argument.axes[1:] if batched else argument.axes
-        tail = tuple(_length(axis, lengths) for axis in axes)
-        result[argument.name] = ((lead or ()) if batched else ()) + tail
+        tail = tuple([_length(axis, lengths) for axis in argument.own_axes])
+        result[argument.name] = (lead or ()) + tail if argument.batched else tail
     return result
 
 
 def _length(axis: str, lengths: dict[str, int | None]) -> int | None:
+    if axis.isalpha():
+        return lengths.get(axis)
     if axis.isdigit():
         return int(axis)
     parts = [lengths.get(letter) for letter in axis.split("+")]
@@ -379,13 +379,13 @@ def reshape(x: Tensor, shape: Shape) -> Tensor:
     ValueError
         If the shapes hold different numbers of elements.
     """
-    old = int(np.prod([s for s in x.shape if s is not None]))
+    old = math.prod(s for s in x.shape if s is not None)
     new = [s for s in shape if s is not None]
     if new.count(-1) == 1:
-        rest = int(np.prod([s for s in new if s != -1]))
+        rest = math.prod(s for s in new if s != -1)
         new[new.index(-1)] = old // rest if rest else 0
     batched = bool(x.shape) and x.shape[0] is None
-    if int(np.prod(new)) != old or any(s < 0 for s in new):
+    if math.prod(new) != old or any(s < 0 for s in new):
         raise ValueError(f"reshape: {x.shape} does not fit into {shape}")
     out = Tensor(((None,) if batched else ()) + tuple(new), x.dtype)
     record(Node(None, {"x": x}, {}, {"out": out}))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,10 +24,18 @@ from fastdl.tensor import changes
 if TYPE_CHECKING:
     from fastdl.model import Model
 
-__all__ = ["evaluate", "fit", "predict", "test_on_batch", "train_on_batch"]
+__all__ = [
+    "NOT_FINITE", "FitData", "Run", "check_counts", "evaluate", "fit", "fit_data", "predict",
+    "test_on_batch", "train_on_batch", "whole",
+]  # fmt: skip
 
 #: Rows of a batch of evaluate and predict, where the user does not say.
 INFERENCE_BATCH = 256
+
+#: What to do about a loss that is not finite.
+NOT_FINITE = (
+    "look for NaN or Inf in the data, lower the learning rate, or clip gradients (clipnorm=)"
+)
 
 _FOREVER = 1e9
 
@@ -52,81 +61,141 @@ def fit(
     stratify: bool,
 ) -> History:
     """See `Model.fit`."""
-    batch_size = _whole("batch_size", batch_size, 1)
-    epochs = _whole("epochs", epochs, 0)
-    initial_epoch = _whole("initial_epoch", initial_epoch, 0)
+    check_counts(batch_size, epochs, initial_epoch)
     listeners = CallbackList(callbacks)
     resolve_verbose(verbose)
-    rows = _rows(model, x, y, sample_weight, class_weight)
-    validation, note = None, ""
-    if validation_data is not None:
-        validation = _validation_rows(model, validation_data)
-    elif validation_split:
-        labels = rows.targets[0].reshape(rows.count, -1)[:, 0] if stratify else None
-        first, last = hold_out(rows.count, validation_split, labels)
-        rows, validation = take(rows, first), take(rows, last)
-        which = "of each label" if stratify else "rows"
-        note = f"held out the last {validation.count} {which} for validation"
-
-    batch_size = min(batch_size, rows.count)
-    step = compiled(model, "train", batch_size, rows.weight is not None)
-    check, validation_batch = None, 1
-    if validation is not None:
-        validation_batch = min(INFERENCE_BATCH, validation.count)
-        check = compiled(model, "validate", validation_batch, validation.weight is not None)
-    try:
-        step.lowered.program.bind(rows.sources, [])
-        if check is not None and validation is not None:
-            check.lowered.program.bind(validation.sources, [])
-        course = Course(
-            step.lowered.program,
-            None if check is None else check.lowered.program,
-            batch_size=batch_size,
-            validation_batch=validation_batch,
-            first_epoch=initial_epoch,
-            epochs=epochs,
-            shuffle=bool(shuffle),
-            step=model.optimizer.iterations,
-            seed=model.next_seed(),
+    data = fit_data(
+        model, x, y, validation_split, validation_data, class_weight, sample_weight, stratify
+    )
+    run = Run(model, data, batch_size, epochs, verbose, listeners, shuffle, initial_epoch)
+    history = run.go()
+    losses = history.history.get("loss", [])
+    if losses and not math.isfinite(losses[-1]):
+        first = next(i for i, loss in enumerate(losses) if not math.isfinite(loss))
+        warnings.warn(
+            f"{model.name}: the loss became {losses[first]} in epoch "
+            f"{history.epoch[first] + 1}; {NOT_FINITE}",
+            RuntimeWarning,
+            stacklevel=3,  # the line that called Model.fit
         )
-        progress = Progress(course.batches, verbose)
-        if note and progress.level:
-            print(note, file=progress.stream, flush=True)
-        run = _Run(model, course, step, check, progress, listeners)
-        run.go()
-    finally:
-        step.lowered.program.unbind()
-        if check is not None:
-            check.lowered.program.unbind()
-    return run.history
+    return history
 
 
-class _Run:
-    """One fit: the course, and those who look at it."""
+def check_counts(batch_size: Any, epochs: Any, initial_epoch: Any) -> None:
+    """Refuses what are no counts."""
+    whole("batch_size", batch_size, 1)
+    whole("epochs", epochs, 0)
+    whole("initial_epoch", initial_epoch, 0)
+
+
+@dataclass
+class FitData:
+    """The rows that a fit trains on, those that it validates on, and what is said about them."""
+
+    rows: Rows
+    validation: Rows | None
+    note: str = ""
+
+
+def fit_data(
+    model: Model,
+    x: Any,
+    y: Any,
+    validation_split: float = 0.0,
+    validation_data: Any = None,
+    class_weight: Mapping[int, float] | None = None,
+    sample_weight: Any = None,
+    stratify: bool = False,
+) -> FitData:
+    """The arguments of `Model.fit` that are data, converted and checked for this model."""
+    rows = _rows(model, x, y, sample_weight, class_weight)
+    if validation_data is not None:
+        return FitData(rows, _validation_rows(model, validation_data))
+    if not validation_split:
+        return FitData(rows, None)
+    labels = rows.targets[0].reshape(rows.count, -1)[:, 0] if stratify else None
+    first, last = hold_out(rows.count, validation_split, labels)
+    held = take(rows, last)
+    which = "of each label" if stratify else "rows"
+    note = f"held out the last {held.count} {which} for validation"
+    return FitData(take(rows, first), held, note)
+
+
+class Run:
+    """One fit: the course, and those who look at it.
+
+    Attributes
+    ----------
+    course : Course
+        The native half; to set its ``interrupted`` from another thread ends `go` as Ctrl-C does.
+    """
 
     def __init__(
         self,
         model: Model,
-        course: Course,
-        step: Compiled,
-        check: Compiled | None,
-        progress: Progress,
+        data: FitData,
+        batch_size: int,
+        epochs: int,
+        verbose: str | int,
         listeners: CallbackList,
+        shuffle: bool,
+        initial_epoch: int,
     ) -> None:
-        self.model, self.course, self.step, self.check = model, course, step, check
-        self.progress, self.listeners, self.history = progress, listeners, History()
+        self.model, self.listeners, self.history = model, listeners, History()
+        rows, validation = data.rows, data.validation
+        batch_size = min(int(batch_size), rows.count)
+        self.step = compiled(model, "train", batch_size, rows.weight is not None)
+        self.check: Compiled | None = None
+        validation_batch = 1
+        if validation is not None:
+            weighted = validation.weight is not None
+            validation_batch = min(INFERENCE_BATCH, validation.count)
+            self.check = compiled(model, "validate", validation_batch, weighted)
+        try:
+            self.step.lowered.program.bind(rows.sources, [])
+            if self.check is not None and validation is not None:
+                self.check.lowered.program.bind(validation.sources, [])
+            self.course = Course(
+                self.step.lowered.program,
+                None if self.check is None else self.check.lowered.program,
+                batch_size=batch_size,
+                validation_batch=validation_batch,
+                first_epoch=int(initial_epoch),
+                epochs=int(epochs),
+                shuffle=bool(shuffle),
+                step=model.optimizer.iterations,
+                seed=model.next_seed(),
+            )
+        except BaseException:
+            self._unbind()
+            raise
+        course = self.course
+        self.progress = Progress(course.batches, verbose)
+        if data.note and self.progress.level:
+            print(data.note, file=self.progress.stream, flush=True)
         self.first = course.epoch
-        self.train_columns = len(step.columns)
+        self.train_columns = len(self.step.columns)
+        params = {"verbose": self.progress.level, "epochs": course.epochs, "steps": course.batches}
         for callback in (self.history, *listeners.callbacks):
             callback.set_model(model)
-            callback.set_params(
-                {"verbose": progress.level, "epochs": course.epochs, "steps": course.batches}
-            )
+            callback.set_params(params)
         model.history = self.history
         model.stop_training = False
 
-    def go(self) -> None:
+    def go(self) -> History:
         """Trains to the end, or until somebody sets ``model.stop_training``."""
+        try:
+            self._go()
+        finally:
+            self._unbind()
+        return self.history
+
+    def _unbind(self) -> None:
+        self.step.lowered.program.unbind()
+        if self.check is not None:
+            self.check.lowered.program.unbind()
+
+    def _go(self) -> None:
         self.history.on_train_begin()
         self.listeners.on_train_begin()
         logs: dict[str, float] = {}
@@ -143,7 +212,6 @@ class _Run:
             self.progress.close()
             raise
         self.listeners.on_train_end(logs)
-        self._report_what_is_not_finite()
 
     def _advance(self, until: str, seconds: float) -> str:
         optimizer = self.model.optimizer
@@ -192,18 +260,6 @@ class _Run:
         self.history.epoch = list(range(self.first, self.course.epochs))
         self.history.history = {name: values.tolist() for name, values in logs.items()}
 
-    def _report_what_is_not_finite(self) -> None:
-        losses = self.history.history.get("loss", [])
-        if losses and not math.isfinite(losses[-1]):
-            first = next(i for i, loss in enumerate(losses) if not math.isfinite(loss))
-            warnings.warn(
-                f"{self.model.name}: the loss became {losses[first]} in epoch "
-                f"{self.history.epoch[first] + 1}; look for NaN or Inf in the data, lower the "
-                f"learning rate, or clip gradients (clipnorm=)",
-                RuntimeWarning,
-                stacklevel=5,  # the line that called Model.fit
-            )
-
 
 def _rows(
     model: Model, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None
@@ -226,7 +282,8 @@ def _validation_rows(model: Model, data: Any) -> Rows:
     return _rows(model, data[0], data[1], data[2] if len(data) == 3 else None, None)
 
 
-def _whole(name: str, value: Any, low: int) -> int:
+def whole(name: str, value: Any, low: int) -> int:
+    """The value as an int, or an error that names the argument."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
         raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}")
     return int(value)
@@ -268,7 +325,7 @@ def evaluate(
 ) -> dict[str, float]:
     """See `Model.evaluate`."""
     rows = _rows(model, x, y, sample_weight, None)
-    batch = INFERENCE_BATCH if batch_size is None else _whole("batch_size", batch_size, 1)
+    batch = INFERENCE_BATCH if batch_size is None else whole("batch_size", batch_size, 1)
     batch = min(batch, rows.count)
     return _run(compiled(model, "evaluate", batch, rows.weight is not None), rows, batch)
 
@@ -290,7 +347,7 @@ def predict(model: Model, x: Any, batch_size: int | None) -> list[np.ndarray]:
     """See `Model.predict`; one array for each output."""
     model.build_for(x)
     rows = Rows(as_inputs(x, model.input_names, model.row_shapes), [], None)
-    batch = INFERENCE_BATCH if batch_size is None else _whole("batch_size", batch_size, 1)
+    batch = INFERENCE_BATCH if batch_size is None else whole("batch_size", batch_size, 1)
     latest = changes.latest
     program = compiled(model, "predict", batch)
     native = program.lowered.program

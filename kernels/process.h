@@ -16,4 +16,7 @@ static atomic_int runs;
 static inline void count_run(int change) { atomic_fetch_add(&runs, change); }
 static inline int runs_under_way(void) { return atomic_load(&runs); }
 
+/* Threads of which many run Programs side by side use no others. */
+static _Thread_local int works_alone;
+
 #endif

@@ -161,7 +161,6 @@ cdef class Program:
     cdef size_t workspace_bytes
     cdef Plan plan_
     cdef int planned_threads
-    cdef int64_t planned_batch, planned_last
     cdef readonly int64_t capacity
     cdef readonly object totals
     cdef double *totals_at
@@ -325,12 +324,10 @@ cdef class Program:
         if self.busy:
             raise RuntimeError("Program: is running in another thread")
         self.busy = True
-        note_run(1)
         return 0
 
     cdef int leave(self) except -1:
         self.busy = False
-        note_run(-1)
         return 0
 
     def answer(self, object x):
@@ -383,6 +380,7 @@ cdef class Program:
         """Cuts the ops into stages for full batches and for the last one."""
         cdef Context context
         cdef int kind, i, ops = self.feeds + self.heads + self.fetches, threads = threads_now()
+        self.planned_threads = threads
         memset(&context, 0, sizeof(context))
         context.rows = smaller(batch, total)
         self.give_workspace(context.rows)
@@ -455,11 +453,13 @@ cdef class Program:
         stretch.context.step, stretch.context.seed = step, seed
         stretch.context.learning_rate = learning_rate
         self.enter()
+        note_run(1)
         try:
             with nogil:
                 self.prepare(batch, total)
                 self.run_stretch(&stretch)
         finally:
+            note_run(-1)
             self.leave()
 
 
@@ -578,7 +578,8 @@ cdef class Course:
     """Epochs of training, each with its validation: the native half of `fit`.
 
     ``advance`` goes on until the asked-for point and says which it reached; between two calls
-    Python may look at anything, change the learning rate, or stop.
+    Python may look at anything, change the learning rate, or stop. To set ``interrupted`` from
+    another thread ends a call under way as Ctrl-C does in the main thread.
     """
 
     cdef Program train, validate
@@ -591,6 +592,7 @@ cdef class Course:
     cdef object order
     cdef int64_t *order_at
     cdef bint shuffled, begun
+    cdef public bint interrupted
 
     def __cinit__(self, Program train not None, Program validate, *, int64_t batch_size,
                   int64_t validation_batch, int64_t first_epoch, int64_t epochs, bint shuffle,
@@ -637,6 +639,8 @@ cdef class Course:
         cdef cnp.ndarray history = self.history
         cdef double *history_at = <double *> cnp.PyArray_DATA(history)
         cdef str reached = "end"
+        if self.interrupted:
+            self.look()
         if self.epoch >= self.epochs:
             return "end"
         if self.train.bound_rows() != self.rows or (
@@ -649,11 +653,10 @@ cdef class Course:
         except RuntimeError:
             self.train.leave()
             raise
+        note_run(1)
         try:
             with nogil:
-                self.train.prepare(self.batch_size, self.rows)
-                if self.validate is not None and self.validation_rows:
-                    self.validate.prepare(self.validation_batch, self.validation_rows)
+                self.prepare()
                 while self.epoch < self.epochs:
                     if not self.begun:
                         if self.shuffled:
@@ -663,8 +666,8 @@ cdef class Course:
                     if self.batch < self.batches:
                         self.train_chunk(1 if each_batch else self.chunk)
                         if each_batch:
+                            self.look()
                             with gil:
-                                PyErr_CheckSignals()
                                 reached = "batch"
                             break
                     if self.batch == self.batches:
@@ -672,8 +675,7 @@ cdef class Course:
                         memcpy(row, self.train.totals_at,
                                self.train.totals_count * sizeof(double))
                         if self.validate is not None:
-                            with gil:
-                                self.validation()
+                            self.validation()
                             memcpy(row + self.train.totals_count, self.validate.totals_at,
                                    self.validate.totals_count * sizeof(double))
                         self.epoch += 1
@@ -684,19 +686,37 @@ cdef class Course:
                                 reached = "epoch"
                             break
                     now = now_ns()
-                    if now - looked > CHUNK_NANOSECONDS:
+                    if now - looked > CHUNK_NANOSECONDS or self.interrupted:
                         looked = now
-                        with gil:
-                            PyErr_CheckSignals()
+                        self.look()
+                        if threads_now() != self.train.planned_threads:
+                            self.prepare()
                         if now > deadline and self.epoch < self.epochs:
                             with gil:
                                 reached = "time"
                             break
         finally:
+            note_run(-1)
             self.train.leave()
             if self.validate is not None:
                 self.validate.leave()
         return reached
+
+    cdef int prepare(self) except -1 nogil:
+        """Cuts the programs for the threads that may be used now: runs come and go."""
+        self.train.prepare(self.batch_size, self.rows)
+        if self.validate is not None and self.validation_rows:
+            self.validate.prepare(self.validation_batch, self.validation_rows)
+        return 0
+
+    cdef int look(self) except -1 nogil:
+        """Lets signals, and threads that set ``interrupted``, end the call."""
+        with gil:
+            if self.interrupted:
+                self.interrupted = False
+                raise KeyboardInterrupt
+            PyErr_CheckSignals()
+        return 0
 
     cdef void train_chunk(self, int64_t count) noexcept nogil:
         """Some batches in one stretch; the next is longer or shorter, to last CHUNK_NANOSECONDS."""
@@ -720,7 +740,7 @@ cdef class Course:
             self.chunk //= 2
         self.chunk = smaller(self.chunk, 1 << 30)
 
-    cdef int validation(self) except -1:
+    cdef int validation(self) except -1 nogil:
         cdef Stretch stretch
         cdef int64_t batches = ceil_divide(self.validation_rows, self.validation_batch)
         cdef int64_t chunk = 1, at = 0, took
@@ -730,12 +750,12 @@ cdef class Course:
         while at < batches:
             stretch.first = at
             stretch.count = smaller(chunk, batches - at)
-            with nogil:
-                took = now_ns()
-                self.validate.run_stretch(&stretch)
-                took = now_ns() - took
+            took = now_ns()
+            self.validate.run_stretch(&stretch)
+            took = now_ns() - took
             at += stretch.count
             if took < CHUNK_NANOSECONDS // 2:
                 chunk *= 2
-            PyErr_CheckSignals()
+            else:
+                self.look()
         return 0

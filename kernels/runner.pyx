@@ -27,6 +27,7 @@ cdef extern from "process.h" nogil:
     void note_threads_used()
     void count_run(int change)
     int runs_under_way()
+    bint works_alone
 
 
 # Work in nanoseconds that makes one more thread worth while in an eager call, where the threads
@@ -89,6 +90,12 @@ def force_threads(bint on) -> None:
     forced = on
 
 
+def work_alone(bint on) -> None:
+    """Whether all that the calling thread runs uses this thread only, whatever is set for others."""
+    global works_alone
+    works_alone = on
+
+
 def last_threads() -> int:
     """How many threads had work to do in the last run; for the tests."""
     return threads_that_worked
@@ -100,7 +107,7 @@ def has_openmp() -> bool:
 
 
 cdef int threads_now() noexcept nogil:
-    if not HAS_OPENMP or process_was_forked:
+    if not HAS_OPENMP or process_was_forked or works_alone:
         return 1
     if wanted_threads:
         return wanted_threads

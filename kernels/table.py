@@ -31,6 +31,7 @@ write ``out`` over ``x``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 __all__ = ["ACTIVATIONS", "DYNAMIC_OPTIONS", "OPS", "Argument", "Op", "Option"]
 
@@ -50,6 +51,15 @@ class Argument:
     below: str = ""  # labels: whole numbers from 0 to this letter's length - 1
     needed_by: str = ""  # optional ones: the option that needs it unless it is 0 or False
     doc: str = ""
+
+    @cached_property
+    def batched(self) -> bool:
+        return self.axes[0] == "B"
+
+    @cached_property
+    def own_axes(self) -> tuple[str, ...]:
+        """The axes behind those that B stands for."""
+        return self.axes[1:] if self.batched else self.axes
 
 
 @dataclass(frozen=True)
@@ -92,13 +102,22 @@ class Op:
                     letters.append(axis)
         object.__setattr__(self, "letters", tuple(letters))
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[Argument, ...]:
         return tuple(a for a in self.arguments if a.role == "out")
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[Argument, ...]:
         return tuple(a for a in self.arguments if a.role != "out")
+
+    @cached_property
+    def option_names(self) -> frozenset[str]:
+        return frozenset(o.name for o in self.options)
+
+    @cached_property
+    def updates(self) -> tuple[str, ...]:
+        """The names of the arguments that are changed in place."""
+        return tuple(a.name for a in self.arguments if a.role == "inout")
 
 
 OPS: dict[str, Op] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -20,6 +21,7 @@ from fastdl.tensor import Shape, Tensor, Variable, changes, current_trace, resha
 __all__ = ["Layer", "LayerCall"]
 
 _names: Counter[str] = Counter()
+_names_lock = threading.Lock()
 
 
 class _Budget:
@@ -52,8 +54,9 @@ def loading(elements: int) -> Iterator[None]:
 
 def unique_name(base: str) -> str:
     """``base``, with a number from its second use on: dense, dense_1, dense_2 ..."""
-    count = _names[base]
-    _names[base] += 1
+    with _names_lock:
+        count = _names[base]
+        _names[base] += 1
     return f"{base}_{count}" if count else base
 
 
