@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ __all__ = [
     "lookup",
     "make",
     "nearest",
+    "refuse_unknown",
     "snake_case",
     "split_config",
     "unknown_name",
@@ -96,6 +98,22 @@ def make(kind: str, identifier: str | Mapping[str, Any], table: Mapping[str, typ
         return cls(**arguments)
     except TypeError as error:
         raise ValueError(f"the config of {kind} {name!r} is wrong: {error}") from None
+
+
+def refuse_unknown(thing: object, given: Iterable[str]) -> None:
+    """Raise TypeError for arguments that the class of ``thing`` does not take.
+
+    >>> refuse_unknown(Configurable(), [])
+    """
+    for name in given:
+        known = {
+            parameter.name
+            for cls in type(thing).__mro__
+            for parameter in inspect.signature(cls).parameters.values()
+            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        }
+        hint = nearest(name, known)
+        raise TypeError(f"{type(thing).__name__}: no argument {name!r}{hint}")
 
 
 class Configurable:

@@ -61,14 +61,7 @@ def as_rows(name: str, value: Any, shape: Sequence[int | None]) -> np.ndarray:
     TypeError, ValueError
         If the values are no real numbers or the shape differs.
     """
-    if value is None or isinstance(value, (Iterator, str, bytes)):
-        raise TypeError(f"{name} must be an array or array-like, got {type(value).__name__}")
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array; fill it first, as masks are not looked at")
-    try:
-        array = np.asarray(value)
-    except Exception as error:
-        raise TypeError(f"{name} is not an array: {error}") from error
+    array = value if type(value) is np.ndarray else _array(name, value)
     if array.dtype.kind not in "biuf":
         kind = type(value).__name__ if array.ndim == 0 else f"{array.dtype}"
         raise TypeError(f"{name} must be an array of real numbers, got {kind}")
@@ -93,6 +86,17 @@ def as_rows(name: str, value: Any, shape: Sequence[int | None]) -> np.ndarray:
     return array
 
 
+def _array(name: str, value: Any) -> np.ndarray:
+    if value is None or isinstance(value, (Iterator, str, bytes)):
+        raise TypeError(f"{name} must be an array or array-like, got {type(value).__name__}")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; fill it first, as masks are not looked at")
+    try:
+        return np.asarray(value)
+    except Exception as error:
+        raise TypeError(f"{name} is not an array: {error}") from error
+
+
 def as_inputs(x: Any, names: Sequence[str], shapes: Sequence[Sequence[int]]) -> list[np.ndarray]:
     """The inputs of a model from an array, or a list or dictionary of arrays."""
     titles, parts = _parts("x", "input", x, names, shapes)
@@ -103,6 +107,8 @@ def _parts(
     what: str, each: str, value: Any, names: Sequence[str], shapes: Sequence[Sequence[int]]
 ) -> tuple[list[str], list[Any]]:
     """The titles and arrays of several inputs or outputs, in order."""
+    if len(shapes) == 1 and isinstance(value, np.ndarray):
+        return [what], [value]
     if isinstance(value, Mapping):
         for key in value:
             if key not in names:

@@ -12,10 +12,11 @@ import numpy as np
 from fastdl import optimizers, runtime, saving, serialization, training
 from fastdl.callbacks import History
 from fastdl.data import as_rows
-from fastdl.functional import Functional, walk
-from fastdl.layers.base import Layer, LayerCall, flatten
+from fastdl.functional import Functional
+from fastdl.layers.base import Layer, as_shape, flatten
 from fastdl.layout import consolidate
 from fastdl.programs import making
+from fastdl.summary import describe
 from fastdl.targets import Setup, Target
 from fastdl.tensor import Shape, Tensor, Trace, Variable, changes
 
@@ -149,7 +150,7 @@ class Model(Layer):
             self._input_keys = list(input_shape)
             input_shape = list(input_shape.values())
         shapes = input_shape if isinstance(input_shape, list) else [input_shape]
-        self._set_rows([tuple(s)[1:] for s in shapes])
+        self._set_rows([as_shape(f"{self.name}: input_shape", s, batch=True)[1:] for s in shapes])
 
     def build_for(self, x: Any) -> None:
         """Builds the model for these arrays, if that has not been done."""
@@ -432,35 +433,8 @@ class Model(Layer):
 
     def summary(self, print_fn: Any = print) -> None:
         """Prints the layers, their outputs' shapes and their numbers of weights."""
-        rows = [("Layer (type)", "Output shape", "Weights")]
-        for layer, shape in self._layer_shapes():
-            title = f"{layer.name} ({type(layer).__name__})"
-            rows.append((title, str(shape), f"{layer.count_params():,}"))
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        line = "-" * (sum(widths) + 6)
-        print_fn(f'Model: "{self.name}"')
-        for i, row in enumerate(rows):
-            print_fn(f"{row[0]:<{widths[0]}}   {row[1]:<{widths[1]}}   {row[2]:>{widths[2]}}")
-            if i == 0:
-                print_fn(line)
-        print_fn(line)
-        trainable = sum(w.value.size for w in self.trainable_weights)
-        total = self.count_params()
-        bytes_ = sum(w.value.nbytes for w in self.weights)
-        print_fn(f"Weights: {total:,} ({_bytes(bytes_)}), {trainable:,} of them trainable")
-
-    def _layer_shapes(self) -> list[tuple[Layer, Any]]:
-        inputs = [Tensor((None, *shape)) for shape in self.row_shapes]
-        with Trace(training=False):
-            outputs = flatten(self.call_flat(inputs, training=False))
-        shapes: dict[Layer, Any] = {}
-        for call in walk(outputs):
-            if isinstance(call, LayerCall):
-                shapes[call.layer] = call.outputs[0].shape
-        for layer in self.layers:
-            if layer.given_input_shape is not None:
-                shapes.setdefault(layer, (None, *layer.given_input_shape))
-        return [(layer, shapes.get(layer, "?")) for layer in self.layers]
+        for line in describe(self):
+            print_fn(line)
 
     # --- saving ---------------------------------------------------------------------------------
 
@@ -551,11 +525,3 @@ def _scalars(logs: dict[str, float], return_dict: bool) -> Any:
         return logs
     values = list(logs.values())
     return values[0] if len(values) == 1 else values
-
-
-def _bytes(count: int) -> str:
-    size, units = float(count), ["B", "KB", "MB", "GB"]
-    while size >= 1024 and len(units) > 1:
-        size /= 1024
-        units.pop(0)
-    return f"{size:.1f} {units[0]}" if units[0] != "B" else f"{count} B"

@@ -6,12 +6,13 @@ its slots, the arrays that it keeps for each weight.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fastdl._names import lookup, split_config
+from fastdl._names import lookup, refuse_unknown, split_config
 from fastdl.layout import parallel
 from fastdl.tensor import Tensor, Variable, apply
 
@@ -58,6 +59,8 @@ class Optimizer:
         name: str | None = None,
         **options: Any,
     ) -> None:
+        taken = inspect.signature(type(self).__init__).parameters
+        refuse_unknown(self, [key for key in options if key not in taken])
         if convention not in _CONVENTIONS:
             raise ValueError(
                 f"{type(self).__name__}: convention must be 'keras' or 'torch', got {convention!r}"

@@ -8,6 +8,7 @@ depends on has changed.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from dataclasses import dataclass, field
@@ -63,7 +64,9 @@ class Compiled:
         ----------
         totals : array, shape (..., rows of the program's totals, 2)
         """
-        with np.errstate(invalid="ignore", divide="ignore"):
+        if totals.ndim == 2:  # of one epoch or batch: plain numbers, as NumPy's overhead would show
+            means: Any = np.array([total / count if count else math.nan for total, count in totals])
+        else:
             means = totals[..., 0] / totals[..., 1]
         logs = {"loss": sum(means[..., i] * w for i, (_, w) in enumerate(self.columns) if w)}
         for i, (name, _) in enumerate(self.columns):

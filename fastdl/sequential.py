@@ -39,6 +39,8 @@ class Sequential(Model):
     def __init__(self, layers: Iterable[Any] | None = None, *, name: str | None = None) -> None:
         super().__init__(name=name)
         self._layers = []
+        if isinstance(layers, Layer):
+            raise TypeError(f"Sequential: wants a list of layers, got the layer {layers.name}")
         for layer in layers or ():
             self._append(layer)
         self._build_if_known()

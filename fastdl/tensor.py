@@ -81,6 +81,9 @@ class Tensor:
 
     __rmul__ = __mul__
 
+    def __truediv__(self, other: float) -> Tensor:
+        return self * (1.0 / other) if isinstance(other, (int, float)) else NotImplemented
+
     def __neg__(self) -> Tensor:
         return self * -1.0
 

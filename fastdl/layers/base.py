@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastdl import initializers, regularizers, runtime
-from fastdl._names import snake_case
+from fastdl._names import refuse_unknown, snake_case
 from fastdl.tensor import Shape, Tensor, Variable, changes, current_trace, reshape
 
 __all__ = ["Layer", "LayerCall"]
@@ -101,12 +101,16 @@ class Layer:
         name: str | None = None,
         trainable: bool = True,
         input_shape: Sequence[int] | None = None,
+        **unknown: Any,
     ) -> None:
+        refuse_unknown(self, unknown)
         self._weights: list[Variable] = []
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.trainable = trainable
         self.built = False
-        self.given_input_shape = None if input_shape is None else tuple(input_shape)
+        self.given_input_shape: tuple[int, ...] | None = None
+        if input_shape is not None:
+            self.given_input_shape = as_shape(f"{self.name}: input_shape", input_shape)
 
     #: The layers inside, for models that keep a list; otherwise they are found by `layers`.
     _layers: list[Layer] | None = None
@@ -290,6 +294,23 @@ def map_structure(function: Any, structure: Any) -> Any:
     if isinstance(structure, dict):
         return {key: map_structure(function, part) for key, part in structure.items()}
     return function(structure)
+
+
+def as_shape(what: str, shape: Any, batch: bool = False) -> tuple[int, ...]:
+    """A shape as a tuple; with ``batch`` its first length may be anything.
+
+    Raises
+    ------
+    ValueError
+        If it is no tuple or list of positive whole numbers.
+    """
+    lengths = shape[1:] if batch and isinstance(shape, (tuple, list)) else shape
+    whole = isinstance(shape, (tuple, list)) and all(
+        isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in lengths
+    )
+    if not whole or (batch and not shape):
+        raise ValueError(f"{what} must be a tuple of positive whole numbers, got {shape!r}")
+    return (*shape[: len(shape) - len(lengths)], *(int(n) for n in lengths))
 
 
 def axis_length(layer: Layer, shape: Shape) -> int:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from fastdl.layers.base import Layer, LayerCall
+from fastdl.layers.base import Layer, LayerCall, as_shape
 from fastdl.tensor import Tensor
 
 __all__ = ["Input", "InputLayer"]
@@ -23,14 +21,7 @@ class InputLayer(Layer):
     """
 
     def __init__(self, shape: Sequence[int], **kwargs: Any) -> None:
-        whole = isinstance(shape, (tuple, list)) and all(
-            isinstance(s, (int, np.integer)) and not isinstance(s, bool) and s > 0 for s in shape
-        )
-        if not whole:
-            raise ValueError(
-                f"Input: shape must be a tuple of positive whole numbers, got {shape!r}"
-            )
-        shape = tuple(int(s) for s in shape)
+        shape = as_shape("Input: shape", shape)
         super().__init__(**{**kwargs, "input_shape": shape})
         self.built = True
         self.output = Tensor((None, *shape), name=self.name)

@@ -158,6 +158,9 @@ BAD = {
     "concatenate": (lambda: layers.Concatenate()([Input((2, 1)), Input((3, 1))]), "cannot join"),
     "concatenate batch": (lambda: layers.Concatenate(0)([Input((2,)), Input((2,))]), "cannot join"),
     "reshape": (lambda: layers.Reshape((3,))(Input((4,))), "does not fit"),
+    "input shape number": (lambda: layers.Dense(1, input_shape=4), "input_shape must be a tuple"),
+    "build number": (lambda: fastdl.Sequential([layers.Dense(1)]).build(4), "tuple"),
+    "build text": (lambda: fastdl.Sequential([layers.Dense(1)]).build((None, "4")), "tuple"),
     "dense features": (lambda: layers.Dense(2)(Input(())), "features"),
 }  # fmt: skip
 
@@ -167,6 +170,20 @@ def test_bad_arguments_are_named(name):
     make, match = BAD[name]
     with pytest.raises(ValueError, match=match):
         make()
+
+
+def test_unknown_arguments_give_the_nearest():
+    for make, match in (
+        (lambda: layers.Dense(1, activaton="relu"), "Dense: no argument 'activaton'.*'activation'"),
+        (lambda: layers.Dropout(0.1, nane="x"), "Dropout: no argument 'nane'.*'name'"),
+        (lambda: fastdl.optimizers.Adam(lr=0.1), "Adam: no argument 'lr'"),
+        (lambda: fastdl.optimizers.AdamW(beta1=0.1), "AdamW: no argument 'beta1'.*'beta_1'"),
+        (lambda: fastdl.optimizers.SGD(clipnrom=0.1), "SGD: no argument 'clipnrom'.*'clipnorm'"),
+        (lambda: fastdl.optimizers.SGD(l1=0.1), "SGD: no argument 'l1'"),
+        (lambda: fastdl.Sequential(layers.Dense(1)), "wants a list of layers"),
+    ):
+        with pytest.raises(TypeError, match=match):
+            make()
 
 
 def test_leaky_relu_must_be_given_its_slope():

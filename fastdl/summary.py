@@ -1,0 +1,56 @@
+"""The table that `Model.summary` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fastdl.functional import walk
+from fastdl.layers.base import Layer, LayerCall, flatten
+from fastdl.tensor import Tensor, Trace
+
+if TYPE_CHECKING:
+    from fastdl.model import Model
+
+__all__ = ["describe"]
+
+
+def describe(model: Model) -> Iterator[str]:
+    """The lines: each layer, its output's shape and its number of weights."""
+    rows = [("Layer (type)", "Output shape", "Weights")]
+    for layer, shape in _layer_shapes(model):
+        title = f"{layer.name} ({type(layer).__name__})"
+        rows.append((title, str(shape), f"{layer.count_params():,}"))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    line = "-" * (sum(widths) + 6)
+    yield f'Model: "{model.name}"'
+    for i, row in enumerate(rows):
+        yield f"{row[0]:<{widths[0]}}   {row[1]:<{widths[1]}}   {row[2]:>{widths[2]}}"
+        if i == 0:
+            yield line
+    yield line
+    trainable = sum(w.value.size for w in model.trainable_weights)
+    size = _bytes(sum(w.value.nbytes for w in model.weights))
+    yield f"Weights: {model.count_params():,} ({size}), {trainable:,} of them trainable"
+
+
+def _layer_shapes(model: Model) -> list[tuple[Layer, Any]]:
+    inputs = [Tensor((None, *shape)) for shape in model.row_shapes]
+    with Trace(training=False):
+        outputs = flatten(model.call_flat(inputs, training=False))
+    shapes: dict[Layer, Any] = {}
+    for call in walk(outputs):
+        if isinstance(call, LayerCall):
+            shapes[call.layer] = call.outputs[0].shape
+    for layer in model.layers:
+        if layer.given_input_shape is not None:
+            shapes.setdefault(layer, (None, *layer.given_input_shape))
+    return [(layer, shapes.get(layer, "?")) for layer in model.layers]
+
+
+def _bytes(count: int) -> str:
+    size, units = float(count), ["B", "KB", "MB", "GB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:.1f} {units[0]}" if units[0] != "B" else f"{count} B"
