@@ -14,6 +14,13 @@
 
 enum { MAX_ARGUMENTS = 12, MAX_SIZES = 4, MAX_OPTIONS = 12 };
 
+/* What a thread has worked out in this batch and will need again. An update needs the same two powers
+ * for every span, and a span may be one row of a tile, which takes less time than they do. */
+typedef struct {
+    int known;
+    double inputs[2], results[2];
+} Memo;
+
 /* What changes from batch to batch while the ops stay as they are. */
 typedef struct {
     int64_t rows;          /* of this batch */
@@ -22,6 +29,7 @@ typedef struct {
     int64_t step;          /* updates made, counted from 1 while the first one runs */
     int64_t seed;
     double learning_rate;
+    Memo *memo;            /* the running thread's own; the runner sets it */
 } Context;
 
 typedef union {

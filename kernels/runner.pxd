@@ -54,8 +54,6 @@ cdef extern from "simd/bodies.h" nogil:
         int centered, torch
     ctypedef struct AdamOptions:
         double learning_rate, beta_1, beta_2, epsilon
-        int64_t step
-        int torch
     ctypedef struct AdagradOptions:
         double learning_rate, epsilon
         int torch
@@ -170,6 +168,11 @@ cdef extern from "simd/bodies.h" nogil:
 cdef extern from "op.h" nogil:
     enum: MAX_ARGUMENTS, MAX_SIZES, MAX_OPTIONS, SPAN
 
+    ctypedef struct Memo:
+        int known
+        double inputs[2]
+        double results[2]
+
     ctypedef struct Context:
         int64_t rows
         int64_t first
@@ -177,6 +180,7 @@ cdef extern from "op.h" nogil:
         int64_t step
         int64_t seed
         double learning_rate
+        Memo *memo
 
     ctypedef union Option:
         double number

@@ -216,6 +216,10 @@ cdef int work(
     cdef int i, share
     cdef int64_t piece, end
     cdef const Stage *stage
+    cdef Context own = context[0]
+    cdef Memo memo
+    memo.known = 0
+    own.memo = &memo
     for i in range(count):
         stage = &stages[i]
         share = min(stage.threads, size)
@@ -229,7 +233,7 @@ cdef int work(
                 piece = stage.pieces * thread // share
                 end = stage.pieces * (thread + 1) // share
             while piece < end:
-                stage.op.kernel.run_piece(stage.op, context, stage.phase, piece)
+                stage.op.kernel.run_piece(stage.op, &own, stage.phase, piece)
                 piece += 1
     return busy
 

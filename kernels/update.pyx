@@ -10,6 +10,7 @@ operations a parameter in float32: beyond the caches, memory is all it waits for
 piece) and add the numbers up in order (phase 1, one piece).
 """
 
+from libc.math cimport pow, sqrt
 from libc.stdint cimport int64_t
 
 from fastdl.kernels.runner cimport (
@@ -18,6 +19,7 @@ from fastdl.kernels.runner cimport (
     Context,
     GradientOptions,
     Kernel,
+    Memo,
     Op,
     RmspropOptions,
     SgdOptions,
@@ -83,17 +85,31 @@ cdef void rmsprop_span(
         stretch(op, 4, start), stretch(op, GRAD, start), count, &first, &options)
 
 
+cdef const double *adam_correction(
+    const Context *context, double beta_1, double beta_2
+) noexcept nogil:
+    """1/(1 - beta_1**step) and sqrt(1 - beta_2**step)."""
+    cdef Memo *memo = context.memo
+    if not memo.known or memo.inputs[0] != beta_1 or memo.inputs[1] != beta_2:
+        memo.inputs[0], memo.inputs[1], memo.known = beta_1, beta_2, 1
+        memo.results[0] = 1 / (1 - pow(beta_1, <double> context.step))
+        memo.results[1] = sqrt(1 - pow(beta_2, <double> context.step))
+    return memo.results
+
+
 cdef void adam_span(
     const Op *op, const Context *context, int64_t start, int64_t count
 ) noexcept nogil:
     cdef GradientOptions first = first_steps(op, context, 5, 5, 7)
     cdef AdamOptions options
-    options.learning_rate = context.learning_rate
-    options.step = context.step
+    cdef const double *correct = adam_correction(
+        context, op.options[2].number, op.options[3].number)
+    options.learning_rate = context.learning_rate * correct[1] * correct[0]
     options.beta_1 = op.options[2].number
     options.beta_2 = op.options[3].number
     options.epsilon = op.options[4].number
-    options.torch = op.options[6].whole == TORCH
+    if op.options[6].whole == TORCH:
+        options.epsilon *= correct[1]  # sqrt(v)/c + epsilon, c taken out of the denominator
     op.bodies.update.adam(
         stretch(op, PARAM, start), stretch(op, 2, start), stretch(op, 3, start),
         stretch(op, 4, start), stretch(op, GRAD, start), count, &first, &options)

@@ -22,10 +22,9 @@ typedef struct {
     int centered, torch;
 } RmspropOptions;
 
+/* Corrected for the bias of m and v: in the learning rate and, for PyTorch's formula, in epsilon. */
 typedef struct {
     double learning_rate, beta_1, beta_2, epsilon;
-    int64_t step;
-    int torch;
 } AdamOptions;
 
 typedef struct {

@@ -8,6 +8,7 @@ import oracle
 import pytest
 
 from fastdl import kernels
+from fastdl.kernels.program import Program
 
 STATE = {
     "sgd_update": ("velocity",),
@@ -128,12 +129,54 @@ def test_amsgrad_takes_the_largest_second_moment():
 
 @pytest.mark.parametrize("step", [1, 2, 1000, 10**6, 10**15])
 def test_adam_corrects_the_bias_of_any_step(step):
-    for beta in (0.5, 0.999):  # what a thread remembers of the last step must not be taken for this
+    for beta in (0.5, 0.999):
         param, m, v = np.zeros(1), np.zeros(1), np.zeros(1)
         keywords = {"step": step, "beta_1": beta, "beta_2": beta, "learning_rate": 1.0}
         expected = oracle.adam_update(param, np.ones(1), m, v, **keywords)[0]
         kernels.adam_update(param, np.ones(1), m, v, **keywords)
         np.testing.assert_allclose(param, expected, rtol=1e-12)
+
+
+def test_updates_of_one_program_correct_by_their_own_betas():
+    betas = (0.5, 0.9, 0.999)
+    rng = np.random.default_rng(5)
+    start = [rng.normal(size=20) for _ in betas]
+    grads = [rng.normal(size=20) for _ in betas]
+    ours = [(p.copy(), g, np.zeros(20), np.zeros(20)) for p, g in zip(start, grads, strict=True)]
+    true = [[array.copy() for array in arrays] for arrays in ours]
+    data, result = np.zeros((3, 1)), np.zeros((3, 1))
+    buffer = np.zeros((1, 1))
+    steps = [
+        ("adam_update", [*arrays, None, None], {"beta_1": beta, "beta_2": beta}, 0, False)
+        for arrays, beta in zip(ours, betas, strict=True)
+    ]
+    program = Program(1, steps, [buffer], [buffer], np.zeros((0, 2)))
+    program.bind([data], [result])
+    program.run(1, step=1, learning_rate=0.1)  # three batches: three steps
+    for got, arrays, beta in zip(ours, true, betas, strict=True):
+        for step in (1, 2, 3):
+            kernels.adam_update(*arrays, step=step, beta_1=beta, beta_2=beta, learning_rate=0.1)
+        np.testing.assert_array_equal(got[0], arrays[0])
+
+
+@pytest.mark.parametrize("op", ["rmsprop_update", "adam_update", "adagrad_update"])
+def test_roots_are_right_over_all_magnitudes(isa, op):
+    """float32 within four units of the step from the new state, at zero and infinity exactly."""
+    size = np.ldexp(np.float32(1), np.arange(-55, 63)).repeat(20)
+    grad = size * np.random.default_rng(6).uniform(1, 2, size.size).astype("f4")
+    grad = np.append(grad, np.float32([0, 1e30, -1e30, np.inf, np.nan]))
+    needed = ("param", "m", "v", "square")
+    arrays = {name: np.zeros_like(grad) for name in ("param", *STATE[op]) if name in needed}
+    options = {"convention": "torch", "epsilon": 2.0**-40, "learning_rate": 1.0}
+    with np.errstate(all="ignore"):
+        true = getattr(oracle, op)(
+            **{k: a.astype(float) for k, a in arrays.items()}, grad=grad.astype(float), **options
+        )[0]
+    getattr(kernels, op)(**arrays, grad=grad, **options)
+    np.testing.assert_allclose(arrays["param"][:-4], true[:-4], rtol=1e-6)
+    assert arrays["param"][-5] == 0
+    np.testing.assert_array_equal(arrays["param"][-4:-2], [0, 0])  # g*g overflows: no step
+    assert np.isnan(arrays["param"][-2:]).all()
 
 
 def test_without_momentum_the_velocity_is_left_alone():
