@@ -585,6 +585,7 @@ cdef class Course:
     cdef Program train, validate
     cdef readonly int64_t epoch, batch, epochs, batches
     cdef int64_t rows, batch_size, validation_rows, validation_batch, chunk
+    cdef int64_t clock      # when it was last read: an epoch may be shorter than reading it twice
     cdef public double learning_rate
     cdef public int64_t step
     cdef readonly int64_t seed
@@ -632,7 +633,7 @@ cdef class Course:
             Between two batches; everything is consistent and training may go on.
         """
         cdef bint each_batch = until == "batch", each_epoch = until != "end"
-        cdef int64_t deadline = now_ns() + <int64_t> (seconds * 1e9), looked = now_ns(), now
+        cdef int64_t deadline, looked
         cdef double *row
         cdef int64_t first_epoch = self.epochs - len(self.history)
         cdef int64_t columns = self.history.shape[1]
@@ -654,6 +655,8 @@ cdef class Course:
             self.train.leave()
             raise
         note_run(1)
+        self.clock = looked = now_ns()
+        deadline = looked + <int64_t> (seconds * 1e9)
         try:
             with nogil:
                 self.prepare()
@@ -678,6 +681,7 @@ cdef class Course:
                             self.validation()
                             memcpy(row + self.train.totals_count, self.validate.totals_at,
                                    self.validate.totals_count * sizeof(double))
+                            self.clock = now_ns()
                         self.epoch += 1
                         self.batch = 0
                         self.begun = False
@@ -685,13 +689,12 @@ cdef class Course:
                             with gil:
                                 reached = "epoch"
                             break
-                    now = now_ns()
-                    if now - looked > CHUNK_NANOSECONDS or self.interrupted:
-                        looked = now
+                    if self.clock - looked > CHUNK_NANOSECONDS or self.interrupted:
+                        looked = self.clock
                         self.look()
                         if threads_now() != self.train.planned_threads:
                             self.prepare()
-                        if now > deadline and self.epoch < self.epochs:
+                        if self.clock > deadline and self.epoch < self.epochs:
                             with gil:
                                 reached = "time"
                             break
@@ -721,7 +724,7 @@ cdef class Course:
     cdef void train_chunk(self, int64_t count) noexcept nogil:
         """Some batches in one stretch; the next is longer or shorter, to last CHUNK_NANOSECONDS."""
         cdef Stretch stretch
-        cdef int64_t took = now_ns()
+        cdef int64_t took, begin = self.clock
         memset(&stretch, 0, sizeof(stretch))
         stretch.batch, stretch.total = self.batch_size, self.rows
         stretch.first = self.batch
@@ -733,7 +736,8 @@ cdef class Course:
         self.train.run_stretch(&stretch)
         self.batch += stretch.count
         self.step += stretch.count
-        took = now_ns() - took
+        self.clock = now_ns()
+        took = self.clock - begin
         if took < CHUNK_NANOSECONDS // 2:
             self.chunk *= 2
         elif took > 2 * CHUNK_NANOSECONDS and self.chunk > 1:
