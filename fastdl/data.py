@@ -61,7 +61,8 @@ def as_rows(name: str, value: Any, shape: Sequence[int | None]) -> np.ndarray:
     TypeError, ValueError
         If the values are no real numbers or the shape differs.
     """
-    array = value if type(value) is np.ndarray else _array(name, value)
+    plain = type(value) is np.ndarray and value.dtype != object
+    array = value if plain else _array(name, value)
     if array.dtype.kind not in "biuf":
         kind = type(value).__name__ if array.ndim == 0 else f"{array.dtype}"
         raise TypeError(f"{name} must be an array of real numbers, got {kind}")
@@ -92,9 +93,14 @@ def _array(name: str, value: Any) -> np.ndarray:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; fill it first, as masks are not looked at")
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except Exception as error:
         raise TypeError(f"{name} is not an array: {error}") from error
+    # A table whose columns are of different types comes as objects.
+    numbers = (bool, int, float, np.number, np.bool_)
+    if array.dtype == object and array.size and all(isinstance(v, numbers) for v in array.flat):
+        array = array.astype(np.float64)
+    return array
 
 
 def as_inputs(x: Any, names: Sequence[str], shapes: Sequence[Sequence[int]]) -> list[np.ndarray]:
@@ -228,7 +234,7 @@ def hold_out(
     ValueError
         If the share is not from 0 to 1, or would leave nothing to train on or to validate.
     """
-    if not 0.0 < share < 1.0:
+    if not isinstance(share, (int, float, np.number)) or not 0.0 < share < 1.0:
         raise ValueError(f"validation_split must be >= 0 and < 1, got {share!r}")
     if labels is None:
         first = int(count * (1.0 - share))

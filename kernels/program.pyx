@@ -515,8 +515,8 @@ cdef bint fits(cnp.ndarray source, cnp.ndarray buffer) noexcept:
     for i in range(source.ndim - 1, 0, -1):
         if source.shape[i] != buffer.shape[i]:
             return False
-        if (source.shape[i] != 1 and source.shape[0] != 0
-                and cnp.PyArray_STRIDE(source, i) != stride):
+        if (source.shape[i] != 1 and cnp.PyArray_STRIDE(source, i) != stride
+                and cnp.PyArray_SIZE(source) != 0):
             return False
         stride *= source.shape[i]
     return True

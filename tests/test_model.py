@@ -56,6 +56,13 @@ BAD_DATA = {
     "x of text": (classifier, [["a"] * 4] * 20, LABELS, "real numbers"),
     "complex x": (classifier, X + 1j, LABELS, "real numbers"),
     "ragged x": (classifier, [[1, 2], [3]], LABELS, "not an array"),
+    "x of objects": (classifier, np.array([[1, 2, 3, None]] * 20), LABELS, "real numbers"),
+    "x of text in objects": (
+        classifier,
+        np.array([["1"] * 4] * 20, object),
+        LABELS,
+        "real numbers",
+    ),
     "x is None": (classifier, None, LABELS, "x must be an array"),
     "masked x": (classifier, np.ma.masked_less(X, 0), LABELS, "masked"),
     "rows": (classifier, X, LABELS[:-1], r"x \(20, 4\), y \(19,\)"),
@@ -121,6 +128,7 @@ BAD_ARGUMENTS = {
     "callbacks": ({"callbacks": [3]}, "callback"),
     "callback class": ({"callbacks": [fastdl.callbacks.History]}, "call it"),
     "split": ({"validation_split": 1.0}, "validation_split"),
+    "split as text": ({"validation_split": "0.2"}, "validation_split must be"),
     "split of nothing": ({"validation_split": 0.99}, "leaves nothing"),
     "validation data": ({"validation_data": X}, "validation_data"),
     "validation rows": ({"validation_data": (X, LABELS[:3])}, "rows"),
@@ -418,6 +426,18 @@ def test_predict_takes_whatever_fits():
     for wrong in (X[0], X[:, :3], X[None]):
         with pytest.raises(ValueError, match="x must have shape"):
             model.predict(wrong)
+
+
+def test_degenerate_shapes_have_plain_results():
+    model = Sequential([Dense(2, "relu", bias_initializer="ones")])
+    np.testing.assert_array_equal(model.predict(np.zeros((3, 0))), np.ones((3, 2)))
+    model.compile("adam", "mse")
+    model.fit(np.zeros((3, 0)), np.zeros((3, 2)), verbose=0)
+    assert (model.predict(np.zeros((1, 0))) < 1).all()
+    assert Sequential([Dense(1)]).predict(np.arange(5.0)).shape == (5, 1)
+    table = np.array([[1, 2.5, True, np.float32(3)]], dtype=object)  # columns of several types
+    other = regression()
+    np.testing.assert_array_equal(other.predict(table), other.predict([[1, 2.5, 1, 3]]))
 
 
 def test_results_of_predict_are_ones_own():
