@@ -195,8 +195,9 @@ class Model(Layer):
         latest, known = self._known_structure
         if latest != changes.latest:
             latest = changes.latest
-            consolidate(self.weights)  # of layers that came later
-            regularizers = (w.regularizer for w in self.weights if w.regularizer is not None)
+            weights = self.weights
+            consolidate(weights)  # of layers that came later
+            regularizers = (w.regularizer for w in weights if w.regularizer is not None)
             penalties = ((r.l1, r.l2) for r in regularizers)
             known = (*_versions(self), *map(id, self.trainable_weights), *penalties)
             self._known_structure = latest, known

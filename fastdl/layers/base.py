@@ -166,7 +166,12 @@ class Layer:
         """The layers that this one is made of: its attributes, also those in lists and dicts."""
         inside = self._layers
         if inside is None:
-            inside = [v for v in flatten(list(vars(self).values())) if isinstance(v, Layer)]
+            inside = []
+            for value in vars(self).values():
+                if isinstance(value, Layer):
+                    inside.append(value)
+                elif isinstance(value, (list, tuple, dict)):
+                    inside += [v for v in flatten(value) if isinstance(v, Layer)]
         return list(dict.fromkeys(inside))
 
     @property
