@@ -579,21 +579,23 @@ def test_fits_in_threads_are_those_in_a_row():
 
 def test_others_may_evaluate_while_a_model_is_fitted():
     model = classifier()
-    stop = threading.Event()
+    fitted = threading.Event()
 
-    def work():
-        while not stop.is_set():
-            rows = np.random.default_rng().integers(1, 20)
+    def fit(k):
+        try:
+            return model.fit(X, LABELS, epochs=300, verbose=0, validation_data=(X, LABELS))
+        finally:
+            fitted.set()
+
+    def look(k):
+        rng, count = np.random.default_rng(k), 0
+        while not fitted.is_set() or count < 10:
+            rows = rng.integers(1, 20)
             assert np.isfinite(model.evaluate(X[:rows].copy(), LABELS[:rows].copy())[0])
-            model.predict(X[:rows].copy())
+            assert np.isfinite(model.predict(X[:rows].copy())).all()
+            count += 1
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        history = model.fit(X, LABELS, epochs=300, verbose=0, validation_data=(X, LABELS))
-    finally:
-        stop.set()
-        thread.join()
+    history, _ = in_threads(lambda k: look(k) if k else fit(k), 2)
     assert history.history["val_loss"][-1] == model.evaluate(X, LABELS)[0]
 
 
