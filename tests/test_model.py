@@ -583,7 +583,7 @@ def test_others_may_evaluate_while_a_model_is_fitted():
 
     def fit(k):
         try:
-            return model.fit(X, LABELS, epochs=300, verbose=0, validation_data=(X, LABELS))
+            return model.fit(X, LABELS, epochs=20000, verbose=0, validation_data=(X, LABELS))
         finally:
             fitted.set()
 
