@@ -16,7 +16,7 @@ import numpy as np
 
 from fastdl.callbacks import CallbackList, History
 from fastdl.data import Rows, as_inputs, as_targets, as_weights, hold_out, take
-from fastdl.kernels.program import Course
+from fastdl.kernels.course import Course
 from fastdl.programs import Compiled, compiled
 from fastdl.progress import Progress, resolve_verbose
 from fastdl.tensor import changes

@@ -5,7 +5,7 @@ import pytest
 
 import fastdl
 from fastdl.data import hold_out
-from fastdl.kernels.program import epoch_order
+from fastdl.kernels.course import epoch_order
 from fastdl.layers import Dense
 
 

@@ -262,7 +262,7 @@ def test_scratch_memory_is_enough_for_every_length_of_the_last_batch(units):
 
 def test_a_running_program_is_nobody_elses():
     Program = fastdl.kernels.program.Program
-    Course = fastdl.kernels.program.Course
+    Course = fastdl.kernels.course.Course
     a = np.zeros((4, 3), np.float32)
     program = Program(4, [("relu_forward", [a, a], {}, 3, False)], [a], [], np.zeros((0, 2)))
     program.bind([np.zeros((9, 3), np.float32)], [])

@@ -1,0 +1,60 @@
+"""Programs, for the courses that run them."""
+
+cimport numpy as cnp
+from libc.stdint cimport int64_t
+
+from fastdl.kernels.runner cimport Context, Op, Stage
+
+
+# What the threads need of a program: the stages for a full batch and for a short one.
+cdef struct Plan:
+    Stage *stages[2]
+    int count[2]
+    int64_t rows[2]
+    int threads
+
+
+# A stretch of batches over `total` rows.
+cdef struct Stretch:
+    int64_t batch       # rows of a full batch
+    int64_t total       # rows in all
+    int64_t first       # the first batch
+    int64_t count       # batches
+    Context context     # of the first batch: order, step, seed, learning rate
+
+
+cdef class Program:
+    cdef Op *ops
+    cdef int feeds, heads, fetches      # ops: feeds first, then the heads of tails, then fetches
+    cdef Op *tails
+    cdef int tail_count
+    cdef int stage_room
+    cdef size_t workspace_bytes
+    cdef Plan plan_
+    cdef int planned_threads
+    cdef readonly int64_t capacity
+    cdef readonly object totals
+    cdef double *totals_at
+    cdef int64_t totals_count
+    cdef list keep, bound
+    cdef readonly tuple feed_buffers, fetch_buffers
+    cdef bint busy
+
+    cdef int add(self, Op *op, Context *context, str name, list arrays, dict options,
+                 int64_t per_item) except -1
+    cdef int feed(self, Op *op, cnp.ndarray buffer) except -1
+    cdef int fetch(self, Op *op, cnp.ndarray buffer) except -1
+
+    # Takes the program for one thread, and gives it back.
+    cdef int enter(self) except -1
+    cdef int leave(self) except -1
+
+    # The rows of the arrays that are bound.
+    cdef int64_t bound_rows(self) except -1
+
+    # Cuts the ops into stages for full batches and for the last one.
+    cdef int prepare(self, int64_t batch, int64_t total) except -1 nogil
+    cdef int give_workspace(self, int64_t rows) except -1 nogil
+
+    # Runs some batches, on all the threads that were prepared for.
+    cdef void run_stretch(self, const Stretch *stretch) noexcept nogil
