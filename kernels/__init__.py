@@ -11,6 +11,13 @@ array([0., 2.])
 
 import os
 
+# libgomp reads its settings when it is loaded, which the import below does: between two calls its
+# threads are to spin for about a millisecond and then sleep, not for twenty, in which they would keep
+# a core from everybody else. The environment is as before afterwards.
+_spin = not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
+if _spin:
+    os.environ["GOMP_SPINCOUNT"] = "10000"
+
 from fastdl.kernels import (
     activation,
     arithmetic,
@@ -24,6 +31,9 @@ from fastdl.kernels import (
 )
 from fastdl.kernels.call import Function
 from fastdl.kernels.table import OPS
+
+if _spin:
+    del os.environ["GOMP_SPINCOUNT"]
 
 globals().update({name: Function(name) for name in OPS if name in runner.registered_ops()})
 

@@ -31,8 +31,12 @@ cnp.import_array()
 # Work in nanoseconds that makes one more thread worth while: what a barrier costs, some times over.
 cdef enum: PROGRAM_GRAIN = 2500
 
-# A run that is shorter than this in all does not wake a second thread.
-cdef enum: WORTH_THREADS = 50000
+# A batch that is shorter than this stays on one thread: its arrays would wander between the cores'
+# caches for longer than is gained.
+cdef enum: WORTH_SHARING = 600000
+
+# An answer that takes longer than this lets others have the GIL meanwhile.
+cdef enum: WORTH_RELEASING = 50000
 
 # NumPy's number of a type: the index of its cast in the bodies, counted from 1.
 cdef enum: NUMPY_TYPES = 32
@@ -316,7 +320,7 @@ cdef class Program:
             return None
         memset(&context, 0, sizeof(context))
         context.rows = source.shape[0]
-        if total_cost(self.ops, count, &context) > WORTH_THREADS:
+        if total_cost(self.ops, count, &context) > WORTH_RELEASING:
             return None
         buffer = self.fetch_buffers[0]
         shape[0] = context.rows
@@ -342,6 +346,7 @@ cdef class Program:
 
     cdef int prepare(self, int64_t batch, int64_t total) except -1 nogil:
         """Cuts the ops into stages for full batches and for the last one."""
+        cdef double cost
         cdef Context context
         cdef int kind, i, ops = self.feeds + self.heads + self.fetches, threads = threads_now()
         self.planned_threads = threads
@@ -349,8 +354,8 @@ cdef class Program:
         context.rows = smaller(batch, total)
         self.give_workspace(context.rows)
         self.give_workspace((total - 1) % batch + 1)
-        if threads > 1 and not is_forced() and (
-                total_cost(self.ops, ops, &context) * ceil_divide(total, batch) < WORTH_THREADS):
+        cost = total_cost(self.ops, ops, &context)
+        if cost < WORTH_SHARING and not is_forced():
             threads = 1
         self.plan_.threads = 1
         for kind in range(2):
