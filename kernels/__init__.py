@@ -12,8 +12,8 @@ array([0., 2.])
 import os
 
 # libgomp reads its settings when it is loaded, which the import below does: between two calls its
-# threads are to spin for about a millisecond and then sleep, not for twenty, in which they would keep
-# a core from everybody else. The environment is as before afterwards.
+# threads are to spin for about a millisecond and then sleep, not for twenty: they would keep a core
+# from everybody else. The environment is as before afterwards.
 _spin = not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
 if _spin:
     os.environ["GOMP_SPINCOUNT"] = "10000"
