@@ -312,12 +312,12 @@ def apply_node(name: str, without: Iterable[str] = (), /, **arguments: Any) -> N
     if not arguments.keys() <= op.option_names:
         unknown = next(k for k in arguments if k not in op.option_names)
         raise TypeError(f"{name}: no argument {unknown!r}")
-    shapes = infer_shapes(op, {k: t.shape for k, t in inputs.items()})
+    shapes = infer_shapes(op, {k: t.shape for k, t in inputs.items()}, arguments)
     outputs = {a.name: Tensor(shapes[a.name], a.dtype) for a in op.outputs if a.name not in without}
     return record(Node(op, inputs, arguments, outputs))
 
 
-def infer_shapes(op: Op, shapes: dict[str, Shape]) -> dict[str, Shape]:
+def infer_shapes(op: Op, shapes: dict[str, Shape], options: dict[str, Any]) -> dict[str, Shape]:
     """Holds the shapes of inputs against the table; returns the shapes of the outputs."""
     lead: Shape | None = None
     lengths: dict[str, int | None] = {}
@@ -352,6 +352,10 @@ def infer_shapes(op: Op, shapes: dict[str, Shape]) -> dict[str, Shape]:
                     f"{op.name}: argument {argument.name!r} has shape {shape}, but axis {axis} of "
                     f"{pattern} must be {wanted}"
                 )
+    if op.geometry is not None:
+        known = {letter: length for letter, length in lengths.items() if length is not None}
+        op.derive(known, op.defaults | options)
+        lengths.update(known)
     result: dict[str, Shape] = {}
     for argument in op.outputs:
         tail = tuple([_length(axis, lengths) for axis in argument.own_axes])

@@ -1,4 +1,4 @@
-"""The kernels as functions: one for each op of `table.py`, on NumPy arrays.
+"""The kernels as functions: one for each op of `table/`, on NumPy arrays.
 
 Every function checks its arrays against the table, runs without the GIL on as many threads as the
 work is worth, and returns its outputs. Inputs come first, options and outputs by keyword:

@@ -138,49 +138,6 @@ def softmax_backward(
     *,
     grad_x: Any = ...,
 ) -> ndarray: ...
-def matmul_nn(
-    a: Any,
-    b: Any,
-    *,
-    out: Any = ...,
-) -> ndarray: ...
-def matmul_tn(
-    a: Any,
-    b: Any,
-    *,
-    out: Any = ...,
-) -> ndarray: ...
-def matmul_nt(
-    a: Any,
-    b: Any,
-    *,
-    out: Any = ...,
-) -> ndarray: ...
-def dense_forward(
-    x: Any,
-    weight: Any,
-    bias: Any = ...,
-    *,
-    activation: str = ...,
-    out: Any = ...,
-) -> ndarray: ...
-def dense_backward_input(
-    grad_out: Any,
-    weight: Any,
-    *,
-    grad_x: Any = ...,
-) -> ndarray: ...
-def dense_backward_weight(
-    x: Any,
-    grad_out: Any,
-    *,
-    grad_weight: Any = ...,
-) -> ndarray: ...
-def dense_backward_bias(
-    grad_out: Any,
-    *,
-    grad_bias: Any = ...,
-) -> ndarray: ...
 def add(
     a: Any,
     b: Any,
@@ -225,114 +182,6 @@ def concatenate_backward(
     grad_a: Any = ...,
     grad_b: Any = ...,
 ) -> tuple[ndarray, ...]: ...
-def batchnorm_statistics(
-    x: Any,
-    *,
-    mean: Any = ...,
-    variance: Any = ...,
-) -> tuple[ndarray, ...]: ...
-def batchnorm_forward(
-    x: Any,
-    mean: Any,
-    variance: Any,
-    gamma: Any = ...,
-    beta: Any = ...,
-    *,
-    epsilon: float = ...,
-    out: Any = ...,
-) -> ndarray: ...
-def batchnorm_backward(
-    grad_out: Any,
-    x: Any,
-    mean: Any,
-    variance: Any,
-    gamma: Any = ...,
-    *,
-    epsilon: float = ...,
-    grad_x: Any = ...,
-    grad_gamma: Any = ...,
-    grad_beta: Any = ...,
-) -> tuple[ndarray, ...]: ...
-def batchnorm_inference(
-    x: Any,
-    mean: Any,
-    variance: Any,
-    gamma: Any = ...,
-    beta: Any = ...,
-    *,
-    epsilon: float = ...,
-    out: Any = ...,
-) -> ndarray: ...
-def batchnorm_inference_backward(
-    grad_out: Any,
-    x: Any,
-    mean: Any,
-    variance: Any,
-    gamma: Any = ...,
-    *,
-    epsilon: float = ...,
-    grad_x: Any = ...,
-    grad_gamma: Any = ...,
-    grad_beta: Any = ...,
-) -> tuple[ndarray, ...]: ...
-def batchnorm_update(
-    running_mean: Any,
-    running_variance: Any,
-    mean: Any,
-    variance: Any,
-    x: Any,
-    *,
-    momentum: float = ...,
-    unbiased: bool = ...,
-) -> None: ...
-def layernorm_forward(
-    x: Any,
-    gamma: Any = ...,
-    beta: Any = ...,
-    *,
-    epsilon: float = ...,
-    out: Any = ...,
-    mean: Any = ...,
-    rstd: Any = ...,
-) -> tuple[ndarray, ...]: ...
-def layernorm_backward(
-    grad_out: Any,
-    x: Any,
-    mean: Any,
-    rstd: Any,
-    gamma: Any = ...,
-    *,
-    grad_x: Any = ...,
-    grad_gamma: Any = ...,
-    grad_beta: Any = ...,
-) -> tuple[ndarray, ...]: ...
-def dropout_forward(
-    x: Any,
-    *,
-    rate: float,
-    stream: int = ...,
-    step: int = ...,
-    seed: int = ...,
-    out: Any = ...,
-) -> ndarray: ...
-def dropout_backward(
-    grad_out: Any,
-    *,
-    rate: float,
-    stream: int = ...,
-    step: int = ...,
-    seed: int = ...,
-    grad_x: Any = ...,
-) -> ndarray: ...
-def gaussian_noise_forward(
-    x: Any,
-    *,
-    stddev: float,
-    stream: int = ...,
-    step: int = ...,
-    seed: int = ...,
-    out: Any = ...,
-) -> ndarray: ...
 def mean_squared_error(
     pred: Any,
     target: Any,
@@ -426,6 +275,157 @@ def penalty(
     l1: float = ...,
     l2: float = ...,
 ) -> None: ...
+def batchnorm_statistics(
+    x: Any,
+    *,
+    mean: Any = ...,
+    variance: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def batchnorm_forward(
+    x: Any,
+    mean: Any,
+    variance: Any,
+    gamma: Any = ...,
+    beta: Any = ...,
+    *,
+    epsilon: float = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def batchnorm_backward(
+    grad_out: Any,
+    x: Any,
+    mean: Any,
+    variance: Any,
+    gamma: Any = ...,
+    *,
+    epsilon: float = ...,
+    grad_x: Any = ...,
+    grad_gamma: Any = ...,
+    grad_beta: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def batchnorm_inference(
+    x: Any,
+    mean: Any,
+    variance: Any,
+    gamma: Any = ...,
+    beta: Any = ...,
+    *,
+    epsilon: float = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def batchnorm_inference_backward(
+    grad_out: Any,
+    x: Any,
+    mean: Any,
+    variance: Any,
+    gamma: Any = ...,
+    *,
+    epsilon: float = ...,
+    grad_x: Any = ...,
+    grad_gamma: Any = ...,
+    grad_beta: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def batchnorm_update(
+    running_mean: Any,
+    running_variance: Any,
+    mean: Any,
+    variance: Any,
+    x: Any,
+    *,
+    momentum: float = ...,
+    unbiased: bool = ...,
+) -> None: ...
+def layernorm_forward(
+    x: Any,
+    gamma: Any = ...,
+    beta: Any = ...,
+    *,
+    epsilon: float = ...,
+    out: Any = ...,
+    mean: Any = ...,
+    rstd: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def layernorm_backward(
+    grad_out: Any,
+    x: Any,
+    mean: Any,
+    rstd: Any,
+    gamma: Any = ...,
+    *,
+    grad_x: Any = ...,
+    grad_gamma: Any = ...,
+    grad_beta: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def matmul_nn(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def matmul_tn(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def matmul_nt(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def dense_forward(
+    x: Any,
+    weight: Any,
+    bias: Any = ...,
+    *,
+    activation: str = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def dense_backward_input(
+    grad_out: Any,
+    weight: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def dense_backward_weight(
+    x: Any,
+    grad_out: Any,
+    *,
+    grad_weight: Any = ...,
+) -> ndarray: ...
+def dense_backward_bias(
+    grad_out: Any,
+    *,
+    grad_bias: Any = ...,
+) -> ndarray: ...
+def dropout_forward(
+    x: Any,
+    *,
+    rate: float,
+    stream: int = ...,
+    step: int = ...,
+    seed: int = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def dropout_backward(
+    grad_out: Any,
+    *,
+    rate: float,
+    stream: int = ...,
+    step: int = ...,
+    seed: int = ...,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def gaussian_noise_forward(
+    x: Any,
+    *,
+    stddev: float,
+    stream: int = ...,
+    step: int = ...,
+    seed: int = ...,
+    out: Any = ...,
+) -> ndarray: ...
 def sgd_update(
     param: Any,
     grad: Any,

@@ -11,7 +11,7 @@ cdef enum: IN, OUT, INOUT
 cdef enum: REAL, LABEL, FLOAT64
 cdef enum: NUMBER, WHOLE, FLAG, CHOICE
 cdef enum: LEARNING_RATE, STEP, SEED, STATIC
-cdef enum: MAX_AXES = 3
+cdef enum: MAX_AXES = 4
 
 cdef struct ArgumentSpec:
     int role
@@ -53,6 +53,9 @@ cdef class Function:
 
     # Checks one option's value and puts it into the op; a dynamic one into the context.
     cdef int set_option(self, Op *op, Context *context, int i, object value) except -1
+
+    cdef dict options_of(self, const Op *op)
+    cdef int derive(self, Op *op) except -1
 
     # Puts the arrays (one entry an argument) into the op and allocates outputs that are None.
     # Returns 0 where an array has to be converted or refused first.

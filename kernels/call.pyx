@@ -117,7 +117,7 @@ cdef class Function:
         if activation is not None:
             tail = door.tail_function(self.op, activation)
         if not self.set_arrays(&ops[0], arrays, True):
-            copies = door.prepare(self.op, arrays)
+            copies = door.prepare(self.op, arrays, self.options_of(&ops[0]))
             if not self.set_arrays(&ops[0], arrays, True):
                 raise SystemError(f"{self.op.name}: arguments were not understood")  # a bug
         if tail is not None:
@@ -192,6 +192,30 @@ cdef class Function:
             op.options[i].number = number
         return 0
 
+    cdef dict options_of(self, const Op *op):
+        """The op's own options by name; dynamic ones are the context's."""
+        cdef dict options = {}
+        for i, option in enumerate(self.op.options):
+            if self.option[i].target != STATIC:
+                continue
+            if self.option[i].kind == NUMBER:
+                options[option.name] = op.options[i].number
+            elif self.option[i].kind == CHOICE:
+                options[option.name] = option.choices[op.options[i].whole]
+            else:
+                options[option.name] = op.options[i].whole
+        return options
+
+    cdef int derive(self, Op *op) except -1:
+        """Fills in the sizes that follow from others and the options; an error if some do not fit."""
+        cdef int i
+        letters = self.op.letters
+        lengths = {letters[i]: op.sizes[i] for i in range(self.sizes) if op.sizes[i] >= 0}
+        self.op.derive(lengths, self.options_of(op))
+        for i in range(self.sizes):
+            op.sizes[i] = lengths.get(letters[i], -1)
+        return 0
+
     cdef int set_arrays(self, Op *op, list arrays, bint check_labels) except -1:
         cdef int type = 0, lead = -1, i, k, axis
         cdef int64_t rows = 1
@@ -226,6 +250,8 @@ cdef class Function:
                 return 0
             if not take(op, spec, i, <cnp.ndarray> value, &type, &lead, &leading, &rows):
                 return 0
+        if self.op.geometry is not None:
+            self.derive(op)
         if type == 0:
             type = cnp.NPY_FLOAT
         op.kernel = self.kernel

@@ -26,7 +26,7 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 # --- arrays -------------------------------------------------------------------------------------
 
 
-def prepare(op: Op, arrays: list[Any]) -> list[tuple[int, np.ndarray]]:
+def prepare(op: Op, arrays: list[Any], options: dict[str, Any]) -> list[tuple[int, np.ndarray]]:
     """Replaces in ``arrays`` (one entry an argument) what the kernels cannot take as it is.
 
     Returns
@@ -51,7 +51,7 @@ def prepare(op: Op, arrays: list[Any]) -> list[tuple[int, np.ndarray]]:
     real = _float_type(op, targets, inputs)
     for i, array in inputs.items():
         arrays[i] = _convert(op, op.arguments[i], array, real)
-    _check_shapes(op, arrays)
+    _check_shapes(op, arrays, options)
     _check_labels(op, arrays)
     return _stand_ins(op, arrays, targets)
 
@@ -129,7 +129,7 @@ def _convert(op: Op, argument: Argument, array: np.ndarray, real: np.dtype) -> n
     return np.require(array, dtype=wanted, requirements=["C", "A", "ENSUREARRAY"])
 
 
-def _check_shapes(op: Op, arrays: list[Any]) -> None:
+def _check_shapes(op: Op, arrays: list[Any], options: dict[str, Any]) -> None:
     """Holds every shape against the table, inputs first; the first that differs is named."""
     lengths: dict[str, tuple[int, str]] = {}
     lead: tuple[tuple[int, ...], str] | None = None
@@ -159,12 +159,12 @@ def _check_shapes(op: Op, arrays: list[Any]) -> None:
                     f"{lead[0]}, as those of {lead[1]!r}"
                 )
         for axis, length in zip(axes, shape[n:], strict=True):
-            known = [lengths.get(letter) for letter in axis.split("+")]
+            parts = [lengths.get(letter) for letter in axis.split("+")]
             if axis.isdigit():
                 wanted, source = int(axis), "as the op asks"
-            elif all(known):
-                wanted = sum(k[0] for k in known if k)
-                source = "as in " + " and ".join(repr(k[1]) for k in known if k)
+            elif all(parts):
+                wanted = sum(p[0] for p in parts if p)
+                source = "as in " + " and ".join(repr(p[1]) for p in parts if p)
             else:
                 if "+" not in axis:
                     lengths[axis] = length, name
@@ -174,9 +174,11 @@ def _check_shapes(op: Op, arrays: list[Any]) -> None:
                     f"{op.name}: argument {name!r} has shape {shape}, but axis {axis} of "
                     f"{_pattern(argument)} must be {wanted}, {source}"
                 )
+    known = {letter: length for letter, (length, _) in lengths.items()}
+    op.derive(known, options)
     for argument, array in zip(op.arguments, arrays, strict=True):
         unknown = [x for a in argument.axes for x in a.split("+") if x.isalpha() and x != "B"]
-        if argument.role == "out" and array is None and not all(x in lengths for x in unknown):
+        if argument.role == "out" and array is None and not all(x in known for x in unknown):
             raise ValueError(
                 f"{op.name}: {argument.name!r} must be given: its shape {_pattern(argument)} does "
                 f"not follow from the inputs"

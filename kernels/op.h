@@ -12,7 +12,7 @@
 
 #include "simd/bodies.h"
 
-enum { MAX_ARGUMENTS = 12, MAX_SIZES = 4, MAX_OPTIONS = 12 };
+enum { MAX_ARGUMENTS = 12, MAX_SIZES = 10, MAX_OPTIONS = 14 };
 
 /* What a thread has worked out in this batch and will need again. An update needs the same two powers
  * for every span, and a span may be one row of a tile, which takes less time than they do. */

@@ -210,7 +210,7 @@ cdef class Program:
                 raise ValueError(f"Program: {name}: option {option.name} is missing")
         arrays = list(arrays)
         if not function.set_arrays(op, arrays, False):
-            copies = door.prepare(function.op, list(arrays))
+            copies = door.prepare(function.op, list(arrays), function.options_of(op))
             raise ValueError(f"Program: {name}: arrays overlap or are not contiguous: {copies}")
         if per_item:
             if op.fixed_rows != per_item * self.capacity:

@@ -1,4 +1,4 @@
-"""Every op of ``kernels/table.py`` in naive float64 NumPy: what the kernels have to compute.
+"""Every op of ``kernels/table/`` in naive float64 NumPy: what the kernels have to compute.
 
 A function has its op's name, takes the op's inputs and options by the table's names, and returns
 its outputs, and the new values of its in-out arguments, in the table's order. Axes that the table

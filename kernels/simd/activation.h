@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-/* In the order of _ELEMENTWISE_ACTIVATIONS in table.py. */
+/* In the order of _ELEMENTWISE_ACTIVATIONS in table/activations.py. */
 enum {
     RELU,
     LEAKY_RELU,
