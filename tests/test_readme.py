@@ -1,9 +1,9 @@
 """The README's code runs as it stands there."""
 
-import re
 from pathlib import Path
 
 import cython_package
+import pages
 import numpy as np
 import pytest
 
@@ -12,16 +12,10 @@ if not README.is_file():
     pytest.skip("README.md is not beside the tests", allow_module_level=True)
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
-
-
 def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     pytest.importorskip("sklearn", reason="the README trains on scikit-learn's digits")
     monkeypatch.chdir(tmp_path)
-    names = {"__name__": "readme"}
-    for block in blocks("python"):
-        exec(compile(block, README, "exec"), names)
+    names = pages.run(README)
     assert names["accuracy"] > 0.85
     assert (tmp_path / "digits.safetensors").is_file()
     np.testing.assert_array_equal(
@@ -30,7 +24,7 @@ def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
 
 
 def test_cython_block_builds_and_runs(tmp_path):
-    (block,) = blocks("cython")
+    (block,) = pages.code(README, "cython")
     module = cython_package.build(tmp_path, "readme", "# cython: language_level=3\n" + block)
     a, b = np.random.default_rng(0).standard_normal((2, 100)).astype(np.float32)
     out = np.empty_like(a)
@@ -39,14 +33,11 @@ def test_cython_block_builds_and_runs(tmp_path):
 
 
 def test_links_lead_somewhere():
-    links = re.findall(r"\]\(([^)#:]+)\)", README.read_text())
-    assert links
-    for link in links:
-        assert (README.parent / link).exists(), link
+    assert pages.broken_links(README) == []
 
 
 def test_commands_are_two_lines_that_use_a_virtual_environment():
-    train, test = blocks("sh")
+    train, test = pages.code(README, "sh")
     for command in (train, test):
         assert len(command.splitlines()) == 1
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
