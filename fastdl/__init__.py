@@ -13,6 +13,7 @@ from fastdl import (
     ops,
     optimizers,
     regularizers,
+    schedules,
 )
 from fastdl.checks import gradient_check
 from fastdl.layers import Input, Layer
@@ -59,6 +60,7 @@ __all__ = [
     "ops",
     "optimizers",
     "regularizers",
+    "schedules",
     "set_backend",
     "set_floatx",
     "set_num_threads",

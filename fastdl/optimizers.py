@@ -12,8 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastdl import schedules
 from fastdl._names import lookup, refuse_unknown, split_config
 from fastdl.layout import parallel
+from fastdl.schedules import LearningRateSchedule
 from fastdl.tensor import Tensor, Variable, apply
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "serialize"]
@@ -26,7 +28,7 @@ class Optimizer:
 
     Parameters
     ----------
-    learning_rate : float >= 0
+    learning_rate : float >= 0, or LearningRateSchedule
         May be changed at any time.
     weight_decay : float >= 0, optional
         Shrinks the weights: w -= learning_rate*weight_decay*w. With ``convention="torch"`` it is
@@ -41,6 +43,8 @@ class Optimizer:
     ----------
     iterations : int
         Updates made so far.
+    schedule : LearningRateSchedule or None
+        What the learning rate follows, where it is no constant.
     """
 
     op: ClassVar[str]
@@ -49,7 +53,7 @@ class Optimizer:
 
     def __init__(
         self,
-        learning_rate: float | None = None,
+        learning_rate: Any = None,
         *,
         weight_decay: float | None = None,
         clipnorm: float | None = None,
@@ -67,7 +71,9 @@ class Optimizer:
             )
         self.name = name or type(self).__name__.lower()
         self.convention = convention
-        self.learning_rate = self._default("learning_rate", learning_rate)
+        self.iterations = 0
+        self.schedule: LearningRateSchedule | None = None
+        self.learning_rate = learning_rate
         self.weight_decay = self._default("weight_decay", weight_decay)
         if clipnorm is not None and global_clipnorm is not None:
             raise ValueError(f"{self.name}: give clipnorm or global_clipnorm, not both")
@@ -77,7 +83,6 @@ class Optimizer:
         self.options: dict[str, Any] = {
             k: self._default(k, v) if not isinstance(v, bool) else v for k, v in options.items()
         }
-        self.iterations = 0
         self.slots: dict[str, dict[Variable, Variable]] = {}
 
     def _default(self, key: str, value: float | None) -> float:
@@ -94,10 +99,19 @@ class Optimizer:
             raise ValueError(f"{self.name}: {key} must be > 0, got {value!r}")
         return None if value is None else float(value)
 
-    def __setattr__(self, key: str, value: Any) -> None:
-        if key == "learning_rate":
-            value = self._default(key, value)
-        object.__setattr__(self, key, value)
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next update; may be set to a number or to a schedule."""
+        if self.schedule is None:
+            return self._rate
+        return float(self.schedule.rates([self.iterations])[0])
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        if value is None or hasattr(value, "__float__"):
+            self._rate, self.schedule = self._default("learning_rate", value), None
+        else:
+            self.schedule = schedules.get(value)
 
     # --- state ----------------------------------------------------------------------------------
 
@@ -196,7 +210,7 @@ class Optimizer:
         """The arguments that make an equal optimizer."""
         return {
             "name": self.name,
-            "learning_rate": self.learning_rate,
+            "learning_rate": schedules.serialize(self.schedule) if self.schedule else self._rate,
             "weight_decay": self.weight_decay,
             "clipnorm": self.clipnorm,
             "clipvalue": self.clipvalue,
@@ -206,7 +220,7 @@ class Optimizer:
         }
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} learning_rate={self.learning_rate}>"
+        return f"<{type(self).__name__} learning_rate={self.schedule or self._rate}>"
 
 
 def _penalties(variable: Variable) -> tuple[float, float]:
@@ -231,7 +245,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float | None = None,
+        learning_rate: Any = None,
         momentum: float = 0.0,
         nesterov: bool = False,
         **kwargs: Any,
@@ -264,7 +278,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float | None = None,
+        learning_rate: Any = None,
         rho: float | None = None,
         momentum: float = 0.0,
         epsilon: float | None = None,
@@ -311,7 +325,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float | None = None,
+        learning_rate: Any = None,
         beta_1: float | None = None,
         beta_2: float | None = None,
         epsilon: float | None = None,
@@ -366,7 +380,7 @@ class Adagrad(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float | None = None,
+        learning_rate: Any = None,
         initial_accumulator_value: float | None = None,
         epsilon: float | None = None,
         **kwargs: Any,
@@ -397,8 +411,14 @@ _OPTIMIZERS: dict[str, type[Optimizer]] = {
 }
 
 
-def get(identifier: Any) -> Optimizer:
+def get(identifier: Any, custom_objects: Mapping[str, Any] | None = None) -> Optimizer:
     """The optimizer that a name, a configuration, a class or an optimizer stands for.
+
+    Parameters
+    ----------
+    identifier : str, dict, type or Optimizer
+    custom_objects : dict, optional
+        Classes of your own schedules, by name, where a configuration has such.
 
     Raises
     ------
@@ -413,6 +433,8 @@ def get(identifier: Any) -> Optimizer:
         return identifier()
     if isinstance(identifier, dict):
         name, arguments = split_config("optimizer", identifier)
+        if isinstance(arguments.get("learning_rate"), Mapping):
+            arguments["learning_rate"] = schedules.get(arguments["learning_rate"], custom_objects)
         return lookup("optimizer", name.lower(), _OPTIMIZERS)(**arguments)
     raise TypeError(
         f"an optimizer is a name or a fastdl.optimizers.Optimizer, not {type(identifier).__name__}"

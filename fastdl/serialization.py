@@ -136,7 +136,7 @@ def load_model(
     ----------
     path : path
     custom_objects : dict, optional
-        Classes of your own layers, by name.
+        Classes of your own layers and schedules, by name.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def load_model(
         with loading(sum(array.size for array in weights.values())):
             model = _from_architecture(file.architecture, custom_objects)
         _assign(model, weights, "its data")
-        _restore_training(model, file)
+        _restore_training(model, file, custom_objects)
     except (
         *(KeyError, IndexError, TypeError, AttributeError, ValueError),
         *(MemoryError, OverflowError, RecursionError),
@@ -182,12 +182,12 @@ def _from_architecture(architecture: Mapping[str, Any], custom: Mapping[str, Any
         runtime.set_floatx(before)
 
 
-def _restore_training(model: Any, file: saving.ModelFile) -> None:
+def _restore_training(model: Any, file: saving.ModelFile, custom: Mapping[str, Any] | None) -> None:
     """Compiles the model as it was, and gives it optimizer and random state."""
     setup = file.architecture.get("compile")
     if setup is not None:
         model.compile(
-            optimizers.get(setup["optimizer"]),
+            optimizers.get(setup["optimizer"], custom),
             setup["loss"],
             setup["metrics"],
             setup["loss_weights"],

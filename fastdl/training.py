@@ -215,7 +215,9 @@ class Run:
 
     def _advance(self, until: str, seconds: float) -> str:
         optimizer = self.model.optimizer
-        self.course.learning_rate = optimizer.learning_rate
+        self.course.schedule = optimizer.schedule
+        if optimizer.schedule is None:
+            self.course.learning_rate = optimizer.learning_rate
         try:
             return self.course.advance(until, seconds)
         finally:

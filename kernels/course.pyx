@@ -9,6 +9,7 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -19,6 +20,11 @@ cnp.import_array()
 
 
 cdef enum: CHUNK_NANOSECONDS = 20000000
+
+# A schedule is asked for the rates of so many steps at once, where the fit has as many: short
+# epochs together, and of long ones a part.
+cdef enum: FEWEST_RATES = 1024
+cdef enum: MOST_RATES = 65536
 
 
 # --- the order of an epoch -----------------------------------------------------------------------
@@ -67,6 +73,19 @@ cdef class Course:
     ``advance`` goes on until the asked-for point and says which it reached; between two calls
     Python may look at anything, change the learning rate, or stop. To set ``interrupted`` from
     another thread ends a call under way as Ctrl-C does in the main thread.
+
+    Attributes
+    ----------
+    epoch, batch, step : int
+        The place: epoch, batches of it that are done, updates made so far.
+    learning_rate : float
+        Of all coming updates, where there is no schedule.
+    schedule : LearningRateSchedule or None
+        Its ``rates(steps)`` is asked for many steps at once, at least anew for every epoch that is
+        run for itself.
+    watched : int
+        So many first rows of the totals are looked at after each stretch: `advance` returns "not
+        finite" where one has become so.
     """
 
     cdef Program train, validate
@@ -74,7 +93,11 @@ cdef class Course:
     cdef int64_t rows, batch_size, validation_rows, validation_batch, chunk
     cdef int64_t clock      # when it was last read: an epoch may be shorter than reading it twice
     cdef public double learning_rate
+    cdef object schedule_
+    cdef cnp.ndarray rates
+    cdef int64_t rates_first, rates_end     # the steps whose rates are known
     cdef public int64_t step
+    cdef public int watched
     cdef readonly int64_t seed
     cdef readonly object history
     cdef object order
@@ -104,8 +127,33 @@ cdef class Course:
             self.order = np.empty(self.rows, np.int64)
             self.order_at = <int64_t *> cnp.PyArray_DATA(<cnp.ndarray> self.order)
 
-    def advance(self, str until not None, double seconds) -> str:
-        """Trains on; returns "batch", "epoch" or "end" for the point reached, or "time".
+    @property
+    def schedule(self):
+        return self.schedule_
+
+    @schedule.setter
+    def schedule(self, schedule):
+        if schedule is not self.schedule_:
+            self.schedule_ = schedule
+            self.rates_end = 0
+
+    def go_to(self, int64_t batch, int64_t step, cnp.ndarray totals not None) -> None:
+        """Goes on from within the epoch: ``batch`` batches of it done, with these totals.
+
+        Raises
+        ------
+        ValueError
+            If the epoch has fewer batches, or the totals are not those of this program.
+        """
+        if not 0 <= batch <= self.batches:
+            raise ValueError(f"Course: an epoch has {self.batches} batches, not {batch}")
+        self.train.totals[...] = totals
+        if self.shuffled:
+            shuffle(self.order_at, self.rows, self.seed, self.epoch)
+        self.batch, self.step, self.begun = batch, step, True
+
+    def advance(self, str until not None, double seconds, int64_t batch=0) -> str:
+        """Trains on; returns which point it reached.
 
         Parameters
         ----------
@@ -113,13 +161,20 @@ cdef class Course:
             Where to stop; an epoch ends after its validation.
         seconds : float
             Come back after about this long in any case.
+        batch : int
+            With until="batch" how many batches of the epoch are to be done then; at least one more
+            is, and the epoch does not end.
+
+        Returns
+        -------
+        {"batch", "epoch", "end", "time", "not finite"}
 
         Raises
         ------
         KeyboardInterrupt
             Between two batches; everything is consistent and training may go on.
         """
-        cdef bint each_batch = until == "batch", each_epoch = until != "end"
+        cdef bint by_batch = until == "batch", by_epoch = until != "end"
         cdef int64_t deadline, looked
         cdef double *row
         cdef int64_t first_epoch = self.epochs - len(self.history)
@@ -153,9 +208,20 @@ cdef class Course:
                             shuffle(self.order_at, self.rows, self.seed, self.epoch)
                         memset(self.train.totals_at, 0, self.train.totals_count * sizeof(double))
                         self.begun = True
+                        if by_epoch:
+                            self.rates_end = 0
                     if self.batch < self.batches:
-                        self.train_chunk(1 if each_batch else self.chunk)
-                        if each_batch:
+                        if self.schedule_ is not None and not (
+                                self.rates_first <= self.step < self.rates_end):
+                            self.ask_schedule(not by_epoch)
+                        self.train_chunk(
+                            smaller(self.chunk, max(1, batch - self.batch)) if by_batch
+                            else self.chunk)
+                        if self.watched and not self.totals_are_finite():
+                            with gil:
+                                reached = "not finite"
+                            break
+                        if by_batch and (self.batch >= batch or self.batch == self.batches):
                             self.look()
                             with gil:
                                 reached = "batch"
@@ -172,7 +238,7 @@ cdef class Course:
                         self.epoch += 1
                         self.batch = 0
                         self.begun = False
-                        if each_epoch:
+                        if by_epoch:
                             with gil:
                                 reached = "epoch"
                             break
@@ -208,6 +274,30 @@ cdef class Course:
             PyErr_CheckSignals()
         return 0
 
+    cdef int ask_schedule(self, bint across_epochs) except -1 nogil:
+        """Has the schedule fill ``rates`` from the next step on."""
+        cdef int64_t count = self.batches - self.batch
+        if across_epochs:
+            count = max(count, smaller(
+                FEWEST_RATES, count + (self.epochs - self.epoch - 1) * self.batches))
+        count = smaller(count, MOST_RATES)
+        with gil:
+            rates = self.schedule_.rates(np.arange(self.step, self.step + count))
+            self.rates = np.ascontiguousarray(rates, np.float64)
+            if self.rates.size != count:
+                raise ValueError(
+                    f"{type(self.schedule_).__name__}: gave {self.rates.size} rates for {count} "
+                    f"steps")
+        self.rates_first, self.rates_end = self.step, self.step + count
+        return 0
+
+    cdef bint totals_are_finite(self) noexcept nogil:
+        cdef int i
+        for i in range(self.watched):
+            if not isfinite(self.train.totals_at[2 * i]):
+                return False
+        return True
+
     cdef void train_chunk(self, int64_t count) noexcept nogil:
         """Some batches in one stretch; the next is longer or shorter, to last CHUNK_NANOSECONDS."""
         cdef Stretch stretch
@@ -220,6 +310,9 @@ cdef class Course:
         stretch.context.step = self.step + 1
         stretch.context.seed = self.seed
         stretch.context.learning_rate = self.learning_rate
+        if self.schedule_ is not None:
+            stretch.rates = <double *> cnp.PyArray_DATA(self.rates) + (self.step - self.rates_first)
+            stretch.count = smaller(stretch.count, self.rates_end - self.step)
         self.train.run_stretch(&stretch)
         self.batch += stretch.count
         self.step += stretch.count

@@ -21,6 +21,7 @@ cdef struct Stretch:
     int64_t first       # the first batch
     int64_t count       # batches
     Context context     # of the first batch: order, step, seed, learning rate
+    const double *rates     # the learning rate of each batch; NULL: that of the context for all
 
 
 cdef class Program:

@@ -446,6 +446,8 @@ cdef void share_of_stretch(
         kind = first + stretch.batch > stretch.total
         context.first = first
         context.rows = cut.rows[kind]
+        if stretch.rates != NULL:
+            context.learning_rate = stretch.rates[k - stretch.first]
         busy = work(
             cut.stages[kind], cut.count[kind], &context, team, thread, size, busy, &worked)
         context.step += 1

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import cython_package
-import pages
 import numpy as np
+import pages
 import pytest
 
 README = Path(__file__).parents[1] / "README.md"

@@ -1,0 +1,578 @@
+"""Learning rates that follow the number of updates: Keras's names and formulas, and two more.
+
+A schedule goes where an optimizer takes its ``learning_rate``. It is asked for the rates of many
+coming updates at once, and training reads them off the list: no Python runs between two batches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastdl._names import Configurable, lookup, split_config
+
+__all__ = [
+    "CosineDecay",
+    "CosineDecayRestarts",
+    "ExponentialDecay",
+    "InverseTimeDecay",
+    "LearningRateSchedule",
+    "OneCycle",
+    "PiecewiseConstantDecay",
+    "PolynomialDecay",
+    "StepDecay",
+    "WarmUp",
+    "get",
+    "serialize",
+]
+
+
+class LearningRateSchedule(Configurable):
+    """The base of all schedules: a function of the number of updates made so far.
+
+    A subclass defines ``__call__(self, step)``, which gets 0 for the first update. It is called
+    for each step, some time before the step is made; where it can also take an array of steps, say
+    ``vectorized = True`` and it is called once for many. To save models with a schedule of your
+    own, define ``get_config`` too and load them with ``custom_objects``.
+
+    Examples
+    --------
+    >>> class Halving(LearningRateSchedule):
+    ...     def __call__(self, step):
+    ...         return 0.1 / (1 + step // 1000)
+    >>> Halving().rates([0, 1000]).tolist()
+    [0.1, 0.05]
+    """
+
+    #: Whether ``__call__`` takes arrays of steps.
+    vectorized: ClassVar[bool] = False
+
+    def __call__(self, step: Any) -> Any:
+        """The learning rate of the update after ``step`` others."""
+        raise TypeError(f"{type(self).__name__} has no __call__(self, step)")
+
+    def rates(self, steps: Any) -> np.ndarray:
+        """The learning rates of these steps.
+
+        Parameters
+        ----------
+        steps : array of int, shape (n,)
+
+        Returns
+        -------
+        array of float64, shape (n,)
+
+        Raises
+        ------
+        ValueError
+            If a rate is negative or not finite; the schedule and the step are named.
+        """
+        steps = np.asarray(steps, np.int64)
+        if self.vectorized:
+            rates = np.broadcast_to(np.asarray(self(steps), np.float64), steps.shape)
+        else:
+            rates = np.array([float(self(step)) for step in steps.tolist()])
+        good = (rates >= 0) & (rates < math.inf)
+        if not good.all():
+            at = int(np.argmin(good))
+            raise ValueError(
+                f"{type(self).__name__}: the learning rate of step {steps[at]} is {rates[at]}; it "
+                f"must be finite and >= 0"
+            )
+        return np.ascontiguousarray(rates)
+
+    def _check(self, **numbers: Any) -> None:
+        """Keeps the arguments, or says which of them is no finite number."""
+        for name, value in numbers.items():
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                number = math.nan
+            if not math.isfinite(number):
+                raise ValueError(f"{type(self).__name__}: {name} must be a number, got {value!r}")
+            if name.endswith(("_steps", "_factor")) and name != "warmup_steps" and not number > 0:
+                raise ValueError(f"{type(self).__name__}: {name} must be > 0, got {value!r}")
+            if (name.endswith("learning_rate") or name == "warmup_steps") and number < 0:
+                raise ValueError(f"{type(self).__name__}: {name} must be >= 0, got {value!r}")
+            setattr(self, name, value if isinstance(value, int) else number)
+
+
+class _Vectorized(LearningRateSchedule):
+    vectorized = True
+
+
+class _Decay(_Vectorized):
+    """A decay in steps of ``decay_steps`` updates, gliding or in stairs."""
+
+    _arguments = ("initial_learning_rate", "decay_steps", "decay_rate", "staircase")
+    initial_learning_rate: float
+    decay_steps: float
+    decay_rate: float
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        decay_rate: float,
+        staircase: bool = False,
+    ) -> None:
+        self._check(
+            initial_learning_rate=initial_learning_rate,
+            decay_steps=decay_steps,
+            decay_rate=decay_rate,
+        )
+        self.staircase = bool(staircase)
+
+    def _periods(self, step: Any) -> Any:
+        periods = np.asarray(step, np.float64) / self.decay_steps
+        return np.floor(periods) if self.staircase else periods
+
+
+class ExponentialDecay(_Decay):
+    """initial_learning_rate * decay_rate**(step/decay_steps).
+
+    Parameters
+    ----------
+    initial_learning_rate : float >= 0
+    decay_steps : float > 0
+    decay_rate : float
+    staircase : bool, default False
+        Round step/decay_steps down.
+
+    Examples
+    --------
+    >>> ExponentialDecay(0.1, decay_steps=100, decay_rate=0.5).rates([0, 100, 200]).tolist()
+    [0.1, 0.05, 0.025]
+    """
+
+    def __call__(self, step: Any) -> Any:
+        return self.initial_learning_rate * self.decay_rate ** self._periods(step)
+
+
+class StepDecay(_Vectorized):
+    """initial_learning_rate * decay_rate**floor(step/decay_steps).
+
+    Parameters
+    ----------
+    initial_learning_rate : float >= 0
+    decay_steps : float > 0
+    decay_rate : float, default 0.1
+    """
+
+    _arguments = ("initial_learning_rate", "decay_steps", "decay_rate")
+    initial_learning_rate: float
+    decay_steps: float
+    decay_rate: float
+
+    def __init__(
+        self, initial_learning_rate: float, decay_steps: float, decay_rate: float = 0.1
+    ) -> None:
+        self._check(
+            initial_learning_rate=initial_learning_rate,
+            decay_steps=decay_steps,
+            decay_rate=decay_rate,
+        )
+
+    def __call__(self, step: Any) -> Any:
+        periods = np.floor(np.asarray(step, np.float64) / self.decay_steps)
+        return self.initial_learning_rate * self.decay_rate**periods
+
+
+class InverseTimeDecay(_Decay):
+    """initial_learning_rate / (1 + decay_rate*step/decay_steps).
+
+    Parameters
+    ----------
+    initial_learning_rate : float >= 0
+    decay_steps : float > 0
+    decay_rate : float
+    staircase : bool, default False
+        Round step/decay_steps down.
+    """
+
+    def __call__(self, step: Any) -> Any:
+        return self.initial_learning_rate / (1 + self.decay_rate * self._periods(step))
+
+
+class PolynomialDecay(_Vectorized):
+    """(initial - end)*(1 - step/decay_steps)**power + end.
+
+    Parameters
+    ----------
+    initial_learning_rate : float >= 0
+    decay_steps : float > 0
+    end_learning_rate : float >= 0, default 1e-4
+        The rate from ``decay_steps`` on.
+    power : float, default 1
+    cycle : bool, default False
+        Stretch ``decay_steps`` to its next multiple instead of staying at the end.
+    """
+
+    _arguments = ("initial_learning_rate", "decay_steps", "end_learning_rate", "power", "cycle")
+    initial_learning_rate: float
+    decay_steps: float
+    end_learning_rate: float
+    power: float
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        end_learning_rate: float = 1e-4,
+        power: float = 1.0,
+        cycle: bool = False,
+    ) -> None:
+        self._check(
+            initial_learning_rate=initial_learning_rate,
+            decay_steps=decay_steps,
+            end_learning_rate=end_learning_rate,
+            power=power,
+        )
+        self.cycle = bool(cycle)
+
+    def __call__(self, step: Any) -> Any:
+        periods = np.asarray(step, np.float64) / self.decay_steps
+        if self.cycle:
+            done = periods / np.maximum(np.ceil(periods), 1.0)
+        else:
+            done = np.minimum(periods, 1.0)
+        span = self.initial_learning_rate - self.end_learning_rate
+        return span * (1.0 - done) ** self.power + self.end_learning_rate
+
+
+class CosineDecay(_Vectorized):
+    """Half a cosine wave down to ``alpha`` of the rate, after a linear warm-up if one is asked for.
+
+    Parameters
+    ----------
+    initial_learning_rate : float >= 0
+    decay_steps : float > 0
+    alpha : float, default 0
+        The last rate as a share of the first (with warm-up: of ``warmup_target``).
+    warmup_target : float >= 0, optional
+        The rate to which the warm-up leads, from ``initial_learning_rate``.
+    warmup_steps : float >= 0, default 0
+
+    Notes
+    -----
+    Loshchilov & Hutter 2017, without restarts.
+
+    Examples
+    --------
+    >>> CosineDecay(0.0, 100, warmup_target=0.1, warmup_steps=10).rates([0, 5, 10, 110]).tolist()
+    [0.0, 0.05, 0.1, 0.0]
+    """
+
+    _arguments = (
+        "initial_learning_rate", "decay_steps", "alpha", "warmup_target", "warmup_steps",
+    )  # fmt: skip
+    initial_learning_rate: float
+    decay_steps: float
+    alpha: float
+    warmup_steps: float
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        alpha: float = 0.0,
+        warmup_target: float | None = None,
+        warmup_steps: float = 0,
+    ) -> None:
+        self._check(
+            initial_learning_rate=initial_learning_rate,
+            decay_steps=decay_steps,
+            alpha=alpha,
+            warmup_steps=warmup_steps,
+        )
+        self.warmup_target: float | None = None
+        if warmup_target is not None:
+            self._check(warmup_target=warmup_target)
+
+    def __call__(self, step: Any) -> Any:
+        step = np.asarray(step, np.float64)
+        if self.warmup_target is None:
+            return self._decayed(step, self.initial_learning_rate)
+        decayed = self._decayed(step - self.warmup_steps, self.warmup_target)
+        if not self.warmup_steps:
+            return decayed
+        rise = self.warmup_target - self.initial_learning_rate
+        warming = self.initial_learning_rate + rise * (step / self.warmup_steps)
+        return np.where(step < self.warmup_steps, warming, decayed)
+
+    def _decayed(self, step: Any, rate: float) -> Any:
+        done = np.minimum(step / self.decay_steps, 1.0)
+        return rate * ((1 - self.alpha) * 0.5 * (1 + np.cos(math.pi * done)) + self.alpha)
+
+
+class CosineDecayRestarts(_Vectorized):
+    """Cosine decay that begins anew again and again (Loshchilov & Hutter 2017).
+
+    Parameters
+    ----------
+    initial_learning_rate : float >= 0
+    first_decay_steps : float > 0
+        The length of the first period.
+    t_mul : float >= 1, default 2
+        How much longer each period is than the one before.
+    m_mul : float, default 1
+        The first rate of each period as a share of that of the one before.
+    alpha : float, default 0
+        The lowest rate as a share of the first.
+    """
+
+    _arguments = ("initial_learning_rate", "first_decay_steps", "t_mul", "m_mul", "alpha")
+    initial_learning_rate: float
+    first_decay_steps: float
+    t_mul: float
+    m_mul: float
+    alpha: float
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        first_decay_steps: float,
+        t_mul: float = 2.0,
+        m_mul: float = 1.0,
+        alpha: float = 0.0,
+    ) -> None:
+        self._check(
+            initial_learning_rate=initial_learning_rate,
+            first_decay_steps=first_decay_steps,
+            t_mul=t_mul,
+            m_mul=m_mul,
+            alpha=alpha,
+        )
+        if self.t_mul < 1:
+            raise ValueError(f"CosineDecayRestarts: t_mul must be >= 1, got {t_mul!r}")
+
+    def __call__(self, step: Any) -> Any:
+        done = np.asarray(step, np.float64) / self.first_decay_steps
+        if self.t_mul == 1:
+            period = np.floor(done)
+            done = done - period
+        else:
+            period = np.floor(np.log1p(done * (self.t_mul - 1)) / math.log(self.t_mul))
+            # The logarithm may be off by a rounding just where a period begins.
+            period = np.where(done < self._begin(period), period - 1, period)
+            period = np.where(done >= self._begin(period + 1), period + 1, period)
+            done = (done - self._begin(period)) / self.t_mul**period
+        wave = 0.5 * self.m_mul**period * (1 + np.cos(math.pi * done))
+        return self.initial_learning_rate * ((1 - self.alpha) * wave + self.alpha)
+
+    def _begin(self, period: Any) -> Any:
+        """Where a period begins, in lengths of the first one."""
+        return (self.t_mul**period - 1) / (self.t_mul - 1)
+
+
+class PiecewiseConstantDecay(_Vectorized):
+    """One rate up to and with each boundary, the next one after it.
+
+    Parameters
+    ----------
+    boundaries : list of n numbers, rising
+        Steps.
+    values : list of n + 1 rates >= 0
+
+    Examples
+    --------
+    >>> PiecewiseConstantDecay([100, 200], [1e-2, 1e-3, 1e-4]).rates([0, 100, 101, 201]).tolist()
+    [0.01, 0.01, 0.001, 0.0001]
+    """
+
+    _arguments = ("boundaries", "values")
+
+    def __init__(self, boundaries: Sequence[float], values: Sequence[float]) -> None:
+        self.boundaries = [b if isinstance(b, int) else float(b) for b in boundaries]
+        self.values = [float(v) for v in values]
+        if len(self.values) != len(self.boundaries) + 1:
+            raise ValueError(
+                f"PiecewiseConstantDecay: wants one value more than boundaries, got "
+                f"{len(self.values)} values and {len(self.boundaries)} boundaries"
+            )
+        if any(not a < b for a, b in zip(self.boundaries, self.boundaries[1:], strict=False)):
+            raise ValueError(f"PiecewiseConstantDecay: boundaries must rise, got {boundaries!r}")
+        if not all(0 <= v < math.inf for v in self.values):
+            raise ValueError(f"PiecewiseConstantDecay: values must be >= 0, got {values!r}")
+
+    def __call__(self, step: Any) -> Any:
+        where = np.searchsorted(self.boundaries, np.asarray(step), side="left")
+        return np.asarray(self.values)[where]
+
+
+class WarmUp(LearningRateSchedule):
+    """A linear rise to where another schedule, or a constant rate, begins.
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule
+        What follows; its own steps count from the end of the warm-up.
+    warmup_steps : int > 0
+    initial_learning_rate : float >= 0, default 0
+
+    Examples
+    --------
+    >>> WarmUp(0.1, 10).rates([0, 5, 10, 1000]).tolist()
+    [0.0, 0.05, 0.1, 0.1]
+    """
+
+    vectorized = True
+
+    def __init__(
+        self, learning_rate: Any, warmup_steps: int, initial_learning_rate: float = 0.0
+    ) -> None:
+        self.learning_rate: Any = learning_rate
+        if isinstance(learning_rate, (LearningRateSchedule, Mapping)):
+            self.learning_rate = get(learning_rate)
+        else:
+            self._check(learning_rate=learning_rate)
+        self._check(warmup_steps=warmup_steps, initial_learning_rate=initial_learning_rate)
+        self.warmup_steps: float
+        self.initial_learning_rate: float
+        if not self.warmup_steps > 0:
+            raise ValueError(f"WarmUp: warmup_steps must be > 0, got {warmup_steps!r}")
+
+    def __call__(self, step: Any) -> Any:
+        steps = np.atleast_1d(np.asarray(step, np.int64))
+        after = np.maximum(steps - math.ceil(self.warmup_steps), 0)
+        if isinstance(self.learning_rate, LearningRateSchedule):
+            target, later = self.learning_rate.rates([0])[0], self.learning_rate.rates(after)
+        else:
+            target, later = self.learning_rate, np.full(len(steps), self.learning_rate)
+        rise = (target - self.initial_learning_rate) * (steps / self.warmup_steps)
+        rates = np.where(steps < self.warmup_steps, self.initial_learning_rate + rise, later)
+        return rates.reshape(np.shape(step))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal schedule."""
+        rate = self.learning_rate
+        return {
+            "learning_rate": serialize(rate) if isinstance(rate, LearningRateSchedule) else rate,
+            "warmup_steps": self.warmup_steps,
+            "initial_learning_rate": self.initial_learning_rate,
+        }
+
+
+class OneCycle(_Vectorized):
+    """Up to a high rate and down to a very low one, once (Smith & Topin 2018).
+
+    Names and formula are those of PyTorch's OneCycleLR; after the last step the rate stays.
+
+    Parameters
+    ----------
+    max_learning_rate : float > 0
+        The highest rate.
+    total_steps : int >= 2
+        The steps of the whole fit: epochs times batches.
+    pct_start : float, 0 < share < 1, default 0.3
+        The share of the steps in which the rate rises.
+    anneal_strategy : {"cos", "linear"}
+    div_factor : float > 0, default 25
+        The first rate is max_learning_rate/div_factor.
+    final_div_factor : float > 0, default 1e4
+        The last rate is the first one divided by this.
+    """
+
+    _arguments = (
+        "max_learning_rate", "total_steps", "pct_start", "anneal_strategy", "div_factor",
+        "final_div_factor",
+    )  # fmt: skip
+    max_learning_rate: float
+    total_steps: float
+    pct_start: float
+    div_factor: float
+    final_div_factor: float
+
+    def __init__(
+        self,
+        max_learning_rate: float,
+        total_steps: int,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+    ) -> None:
+        self._check(
+            max_learning_rate=max_learning_rate,
+            total_steps=total_steps,
+            pct_start=pct_start,
+            div_factor=div_factor,
+            final_div_factor=final_div_factor,
+        )
+        if anneal_strategy not in ("cos", "linear"):
+            raise ValueError(
+                f"OneCycle: anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}"
+            )
+        self.anneal_strategy = anneal_strategy
+        if not 1 < self.pct_start * self.total_steps < self.total_steps:
+            raise ValueError(
+                f"OneCycle: pct_start={pct_start!r} of total_steps={total_steps!r} leaves no step "
+                f"to rise or to fall"
+            )
+
+    def __call__(self, step: Any) -> Any:
+        top, end = self.pct_start * self.total_steps - 1, self.total_steps - 1
+        first = self.max_learning_rate / self.div_factor
+        step = np.minimum(np.asarray(step, np.float64), end)
+        rising = self._between(first, self.max_learning_rate, step / top)
+        last = first / self.final_div_factor
+        falling = self._between(self.max_learning_rate, last, (step - top) / (end - top))
+        return np.where(step <= top, rising, falling)
+
+    def _between(self, begin: float, end: float, share: Any) -> Any:
+        if self.anneal_strategy == "linear":
+            return begin + (end - begin) * share
+        return end + (begin - end) / 2 * (1 + np.cos(math.pi * share))
+
+
+_SCHEDULES: dict[str, type[LearningRateSchedule]] = {
+    "exponential_decay": ExponentialDecay,
+    "step_decay": StepDecay,
+    "inverse_time_decay": InverseTimeDecay,
+    "polynomial_decay": PolynomialDecay,
+    "cosine_decay": CosineDecay,
+    "cosine_decay_restarts": CosineDecayRestarts,
+    "piecewise_constant_decay": PiecewiseConstantDecay,
+    "warm_up": WarmUp,
+    "one_cycle": OneCycle,
+}
+
+
+def get(identifier: Any, custom_objects: Mapping[str, Any] | None = None) -> LearningRateSchedule:
+    """The schedule that a configuration stands for; a schedule is returned as it is.
+
+    Parameters
+    ----------
+    identifier : LearningRateSchedule, or dict from `serialize`
+    custom_objects : dict, optional
+        Classes of your own schedules, by name.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name; the message gives the nearest one.
+    TypeError
+        If it is nothing of the kind.
+    """
+    if isinstance(identifier, LearningRateSchedule):
+        return identifier
+    if not isinstance(identifier, Mapping):
+        raise TypeError(
+            f"a learning rate is a number or a fastdl.schedules.LearningRateSchedule, not "
+            f"{type(identifier).__name__}"
+        )
+    name, arguments = split_config("schedule", identifier)
+    for key, value in arguments.items():
+        if isinstance(value, Mapping):  # a schedule around another
+            arguments[key] = get(value, custom_objects)
+    if custom_objects and name in custom_objects:
+        return custom_objects[name](**arguments)
+    return lookup("schedule", name, _SCHEDULES)(**arguments)
+
+
+def serialize(schedule: LearningRateSchedule) -> dict[str, Any]:
+    """A schedule as a JSON-ready dict from which `get` makes an equal one."""
+    return {"class_name": type(schedule).__name__, "config": schedule.get_config()}
