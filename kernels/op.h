@@ -38,6 +38,7 @@ typedef union {
 } Option;
 
 typedef struct Op Op;
+typedef struct Loop Loop;
 
 typedef struct {
     int phases;
@@ -61,6 +62,7 @@ struct Op {
     const Kernel *kernel;
     const Bodies *bodies;          /* the C bodies for this op's float type and instruction set */
     const Op *tail;                /* elementwise op to run on each finished tile; chained */
+    const Loop *loop;              /* for an op that stands for a loop over others; else NULL */
     void *workspace;
     int64_t itemsize;              /* of the float type: 4 or 8 */
     int64_t rows_per_item;         /* B is this times context->rows ... */
@@ -70,7 +72,27 @@ struct Op {
     char *arguments[MAX_ARGUMENTS];/* in the order of the table; NULL: an optional one left out */
 };
 
-/* One phase of one op, cut for a given number of rows and threads. */
+/* An argument whose place changes from iteration to iteration, and with the rows of the batch: it is
+ * block number (start + step*iteration) % period of an array of blocks. */
+typedef struct {
+    int op, argument;          /* which, of the loop's ops */
+    char *base;                /* the first block */
+    int64_t start, step, period;
+    int64_t row_bytes, bytes;  /* a block has row_bytes for each row of the batch, and bytes */
+} Moving;
+
+/* Ops that run many times over, on other parts of their arrays each time. */
+struct Loop {
+    Op *ops;                   /* those in order, then the tails of some of them */
+    int heads, count;          /* ops without the tails, and in all */
+    int64_t iterations;
+    const Moving *moving;
+    int moves;
+    Op *copies;                /* `count` for each thread, which moves their arguments */
+};
+
+/* One phase of one op, cut for a given number of rows and threads; or a loop: then `pieces` is the
+ * number of its own stages, which follow. */
 typedef struct {
     const Op *op;
     int phase;

@@ -3,7 +3,7 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
-from fastdl.kernels.runner cimport Context, Op, Stage
+from fastdl.kernels.runner cimport Context, Loop, Op, Stage
 
 
 # What the threads need of a program: the stages for a full batch and for a short one.
@@ -28,7 +28,9 @@ cdef class Program:
     cdef Op *ops
     cdef int feeds, heads, fetches      # ops: feeds first, then the heads of tails, then fetches
     cdef Op *tails
-    cdef int tail_count
+    cdef Loop *loops
+    cdef int loop_count
+    cdef int copies_for                 # threads that the loops have copies of their ops for
     cdef int stage_room
     cdef size_t workspace_bytes
     cdef Plan plan_
@@ -41,8 +43,10 @@ cdef class Program:
     cdef readonly tuple feed_buffers, fetch_buffers
     cdef bint busy
 
+    cdef int add_steps(self, list steps, Op *heads, Op *tails) except -1
     cdef int add(self, Op *op, Context *context, str name, list arrays, dict options,
                  int64_t per_item) except -1
+    cdef int add_loop(self, Op *op, int64_t iterations, list steps, list moving) except -1
     cdef int feed(self, Op *op, cnp.ndarray buffer) except -1
     cdef int fetch(self, Op *op, cnp.ndarray buffer) except -1
 
@@ -56,6 +60,7 @@ cdef class Program:
     # Cuts the ops into stages for full batches and for the last one.
     cdef int prepare(self, int64_t batch, int64_t total) except -1 nogil
     cdef int give_workspace(self, int64_t rows) except -1 nogil
+    cdef int give_copies(self, int threads) except -1 nogil
 
     # Runs some batches, on all the threads that were prepared for.
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil

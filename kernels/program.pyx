@@ -17,8 +17,8 @@ from libc.string cimport memcpy, memset
 from fastdl.kernels.call cimport Function, allocate
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
-    SPAN, Context, Kernel, Op, Stage, Team, ceil_divide, flush_denormals, is_forced,
-    note_run, note_team, note_threads, op_rows, plan, restore_denormals, smaller,
+    SPAN, Context, Kernel, Loop, Moving, Op, Stage, Team, ceil_divide, flush_denormals, is_forced,
+    loop_kernel, note_run, note_team, note_threads, op_rows, plan, restore_denormals, smaller,
     team_note, team_size, team_start, team_worked, threads_now, work,
 )
 
@@ -125,10 +125,13 @@ cdef class Program:
     ----------
     capacity : int
         The most rows a batch may have; the first axis of every batched buffer.
-    steps : list of (name, arrays, options, per_item, is_tail)
+    steps : list of (name, arrays, options, per_item, is_tail), or of (iterations, steps, moving)
         The ops in order: the table's name; an array (or None, or False) for each of its arguments;
         its options by name; how many rows of the op one row of the batch makes (0: the op's rows
-        do not depend on the batch); whether it runs as a tail of the op before it.
+        do not depend on the batch); whether it runs as a tail of the op before it. Or a loop: how
+        often it runs, the same of the ops in it, and a list of (step, argument, array, (start,
+        step, period), (row_bytes, bytes)) for arguments that are another block of an array in each
+        iteration, as `Moving` in op.h says.
     feeds, fetches : list of array
         The buffers that the user's data goes to, and those that results come from.
     totals : array of float64, shape (K, 2)
@@ -137,11 +140,7 @@ cdef class Program:
 
     def __cinit__(self, int64_t capacity, list steps not None, list feeds not None,
                   list fetches not None, cnp.ndarray totals not None):
-        cdef int i, n = 0, t = 0
-        cdef int64_t elements = 0
-        cdef Op *op = NULL
-        cdef Op *last = NULL
-        cdef Context unused
+        cdef int i, n = 0
         if capacity < 1:
             raise ValueError(f"Program: capacity must be at least 1, got {capacity}")
         if (totals.ndim != 2 or totals.shape[1] != 2 or totals.dtype != np.float64
@@ -155,48 +154,101 @@ cdef class Program:
         self.feed_buffers = tuple(feeds)
         self.fetch_buffers = tuple(fetches)
         self.feeds, self.fetches = len(feeds), len(fetches)
-        self.tail_count = sum(step[4] for step in steps)
-        self.heads = len(steps) - self.tail_count
+        self.heads = count_heads(steps)
         self.ops = <Op *> calloc(self.feeds + self.heads + self.fetches + 1, sizeof(Op))
-        self.tails = <Op *> calloc(self.tail_count + 1, sizeof(Op))
-        if self.ops == NULL or self.tails == NULL:
+        self.tails = <Op *> calloc(len(steps) - self.heads + 1, sizeof(Op))
+        self.loops = <Loop *> calloc(sum(len(step) == 3 for step in steps) + 1, sizeof(Loop))
+        if self.ops == NULL or self.tails == NULL or self.loops == NULL:
             raise MemoryError("Program: no memory for the ops")
 
         for buffer in feeds:
             self.feed(&self.ops[n], buffer)
             n += 1
-        for name, arrays, options, per_item, is_tail in steps:
-            if is_tail:
-                if last == NULL:
-                    raise ValueError(f"Program: {name} is a tail of nothing")
-                op = &self.tails[t]
-                last.tail = op
-                t += 1
-            else:
-                op = &self.ops[n]
-                n += 1
-            self.add(op, &unused, name, arrays, options, per_item)
-            if is_tail and (op.kernel.span == NULL or op.fixed_rows != elements):
-                raise ValueError(f"Program: {name} cannot run as a tail there")
-            elements = arrays[0].size
-            last = op
-            self.stage_room += op.kernel.phases
+        self.add_steps(steps, &self.ops[n], self.tails)
+        n += self.heads
         for buffer in fetches:
             self.fetch(&self.ops[n], buffer)
             n += 1
         self.stage_room += self.feeds + self.fetches
+        self.give_copies(1)
         for i in range(2):
             self.plan_.stages[i] = <Stage *> calloc(self.stage_room + 1, sizeof(Stage))
             if self.plan_.stages[i] == NULL:
                 raise MemoryError("Program: no memory for the stages")
 
     def __dealloc__(self):
+        cdef int i
         if self.ops != NULL:
             free(self.ops[0].workspace)
+        for i in range(self.loop_count):
+            free(self.loops[i].ops)
+            free(<void *> self.loops[i].moving)
+            free(self.loops[i].copies)
+        free(self.loops)
         free(self.ops)
         free(self.tails)
         free(self.plan_.stages[0])
         free(self.plan_.stages[1])
+
+    cdef int add_steps(self, list steps, Op *heads, Op *tails) except -1:
+        """Fills in the ops of the steps: heads in one array, tails in the other."""
+        cdef int64_t elements = 0
+        cdef Op *op
+        cdef Op *last = NULL
+        cdef Context unused
+        for step in steps:
+            if len(step) == 3:
+                iterations, inner, moving = step
+                self.add_loop(heads, iterations, inner, moving)
+                heads, last = heads + 1, NULL
+                continue
+            name, arrays, options, per_item, is_tail = step
+            if is_tail:
+                if last == NULL:
+                    raise ValueError(f"Program: {name} is a tail of nothing")
+                op = last.tail = tails
+                tails += 1
+            else:
+                op = heads
+                heads += 1
+            self.add(op, &unused, name, arrays, options, per_item)
+            if is_tail and (op.kernel.span == NULL or op.fixed_rows != elements):
+                raise ValueError(f"Program: {name} cannot run as a tail there")
+            elements = arrays[0].size
+            last = op
+            self.stage_room += op.kernel.phases
+        return 0
+
+    cdef int add_loop(self, Op *op, int64_t iterations, list steps, list moving) except -1:
+        cdef Loop *loop = &self.loops[self.loop_count]
+        cdef Moving *moves
+        cdef list places = places_of(steps)
+        loop.heads, loop.count = count_heads(steps), len(steps)
+        loop.iterations = iterations
+        loop.moves = len(moving)
+        self.loop_count += 1
+        loop.ops = <Op *> calloc(loop.count + 1, sizeof(Op))
+        moves = <Moving *> calloc(loop.moves + 1, sizeof(Moving))
+        loop.moving = moves
+        if loop.ops == NULL or moves == NULL:
+            raise MemoryError("Program: no memory for the ops of a loop")
+        self.add_steps(steps, loop.ops, &loop.ops[loop.heads])
+        for step, argument, array, (start, advance, period), (row_bytes, fixed_bytes) in moving:
+            last = start + advance * (iterations - 1)
+            blocks = 1 + min(max(start, last), period - 1)
+            if min(start, last) < 0 or period < 1 or array.nbytes < blocks * (
+                    row_bytes * self.capacity + fixed_bytes):
+                raise ValueError(f"Program: argument {argument} of step {step} leaves its array")
+            moves.op, moves.argument = places[step], argument
+            moves.base = <char *> cnp.PyArray_DATA(<cnp.ndarray> array)
+            moves.start, moves.step, moves.period = start, advance, period
+            moves.row_bytes, moves.bytes = row_bytes, fixed_bytes
+            moves += 1
+            self.keep.append(array)
+        op.kernel = &loop_kernel
+        op.loop = loop
+        self.stage_room += 1
+        return 0
 
     cdef int add(self, Op *op, Context *context, str name, list arrays, dict options,
                  int64_t per_item) except -1:
@@ -365,26 +417,42 @@ cdef class Program:
                 self.ops, ops, &context, threads, PROGRAM_GRAIN, self.plan_.stages[kind])
             for i in range(self.plan_.count[kind]):
                 self.plan_.threads = max(self.plan_.threads, self.plan_.stages[kind][i].threads)
+        self.give_copies(self.plan_.threads)
         return 0
 
     cdef int give_workspace(self, int64_t rows) except -1 nogil:
         """Makes the scratch memory, one for all ops, large enough for batches of this length."""
         cdef Context context
-        cdef size_t needed = 0
+        cdef size_t needed
         cdef void *memory
         cdef int i, ops = self.feeds + self.heads + self.fetches
         memset(&context, 0, sizeof(context))
         context.rows = rows
-        for i in range(ops):
-            if self.ops[i].kernel.workspace != NULL:
-                needed = max(needed, self.ops[i].kernel.workspace(
-                    &self.ops[i], op_rows(&self.ops[i], &context)))
+        needed = most_workspace(self.ops, ops, &context)
+        for i in range(self.loop_count):
+            needed = max(needed, most_workspace(self.loops[i].ops, self.loops[i].heads, &context))
         if needed > self.workspace_bytes:
             memory = allocate(needed)
             free(self.ops[0].workspace)
-            for i in range(ops):
-                self.ops[i].workspace = memory
+            set_workspace(self.ops, ops, memory)
+            for i in range(self.loop_count):
+                set_workspace(self.loops[i].ops, self.loops[i].heads, memory)
             self.workspace_bytes = needed
+        return 0
+
+    cdef int give_copies(self, int threads) except -1 nogil:
+        """Makes room for each thread's copies of the ops in loops."""
+        cdef Loop *loop
+        cdef void *memory
+        cdef int i
+        if threads <= self.copies_for:
+            return 0
+        for i in range(self.loop_count):
+            loop = &self.loops[i]
+            memory = allocate(threads * (loop.count + 1) * sizeof(Op))
+            free(loop.copies)
+            loop.copies = <Op *> memory
+        self.copies_for = threads
         return 0
 
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil:
@@ -453,6 +521,33 @@ cdef void share_of_stretch(
         context.step += 1
     restore_denormals(state)
     team_note(team, worked)
+
+
+cdef int count_heads(list steps) except -1:
+    """How many steps are no tails."""
+    return sum(len(step) == 3 or not step[4] for step in steps)
+
+
+cdef list places_of(list steps):
+    """Where each step's op lies in an array of the heads and then the tails."""
+    tails = [len(step) == 5 and step[4] for step in steps]
+    order = sorted(range(len(steps)), key=lambda i: (tails[i], i))
+    return [order.index(i) for i in range(len(steps))]
+
+
+cdef size_t most_workspace(const Op *ops, int count, const Context *context) noexcept nogil:
+    cdef size_t needed = 0
+    cdef int i
+    for i in range(count):
+        if ops[i].kernel.workspace != NULL:
+            needed = max(needed, ops[i].kernel.workspace(&ops[i], op_rows(&ops[i], context)))
+    return needed
+
+
+cdef void set_workspace(Op *ops, int count, void *memory) noexcept nogil:
+    cdef int i
+    for i in range(count):
+        ops[i].workspace = memory
 
 
 cdef double total_cost(const Op *ops, int count, const Context *context) noexcept nogil:

@@ -190,6 +190,7 @@ cdef extern from "op.h" nogil:
         const Kernel *kernel
         const Bodies *bodies
         const Op *tail
+        const Loop *loop
         void *workspace
         int64_t itemsize
         int64_t rows_per_item
@@ -208,6 +209,20 @@ cdef extern from "op.h" nogil:
         double (*cost)(const Op *op, const Context *context, int phase) noexcept nogil
         size_t (*workspace)(const Op *op, int64_t rows) noexcept nogil
         void (*span)(const Op *op, const Context *context, int64_t start, int64_t count) noexcept nogil
+
+    ctypedef struct Moving:
+        int op, argument
+        char *base
+        int64_t start, step, period
+        int64_t row_bytes, bytes
+
+    ctypedef struct Loop:
+        Op *ops
+        int heads, count
+        int64_t iterations
+        const Moving *moving
+        int moves
+        Op *copies
 
     # One phase of one op, cut for a given number of rows and threads.
     ctypedef struct Stage:
@@ -254,8 +269,12 @@ cdef void note_team() noexcept nogil
 # For last_threads(): how many threads worked in the run that just ended.
 cdef void note_threads(int worked) noexcept nogil
 
+# Of the ops that have a loop: runs it on one thread.
+cdef Kernel loop_kernel
+
 # Cuts `count` ops into stages for this context; returns how many stages. `grain` is the work in
-# nanoseconds that makes another thread worth while. Room needed: the sum of the ops' phases.
+# nanoseconds that makes another thread worth while. Room needed: the sum of the ops' phases, those
+# inside a loop included.
 cdef int plan(
     const Op *ops, int count, const Context *context, int threads, double grain, Stage *stages
 ) noexcept nogil

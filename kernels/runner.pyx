@@ -11,6 +11,7 @@ import os
 
 from cython.parallel cimport parallel, threadid
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
 
 from fastdl.kernels.table import OPS
 
@@ -191,9 +192,17 @@ cdef int register_elementwise(
 cdef int plan(
     const Op *ops, int count, const Context *context, int threads, double grain, Stage *stages
 ) noexcept nogil:
-    cdef int n = 0, i, phase
+    cdef int n = 0, i, k, phase
     cdef int64_t pieces, use
     for i in range(count):
+        if ops[i].loop != NULL:
+            stages[n].op, stages[n].phase, stages[n].threads = &ops[i], 0, 1
+            stages[n].pieces = 0 if ops[i].loop.iterations == 0 else plan(
+                ops[i].loop.ops, ops[i].loop.heads, context, threads, grain, &stages[n + 1])
+            for k in range(n + 1, n + 1 + <int> stages[n].pieces):
+                stages[n].threads = max(stages[n].threads, stages[k].threads)
+            n += 1 + <int> stages[n].pieces
+            continue
         for phase in range(ops[i].kernel.phases):
             pieces = ops[i].kernel.pieces(&ops[i], context, phase)
             if pieces == 0:
@@ -213,29 +222,125 @@ cdef int work(
     const Stage *stages, int count, const Context *context, Team *team, int thread, int size,
     int busy, bint *worked
 ) noexcept nogil:
-    cdef int i, share
-    cdef int64_t piece, end
-    cdef const Stage *stage
     cdef Context own = context[0]
     cdef Memo memo
     memo.known = 0
     own.memo = &memo
-    for i in range(count):
+    return share_of_stages(stages, count, &own, team, thread, size, busy, worked, NULL, NULL)
+
+
+cdef int share_of_stages(
+    const Stage *stages, int count, const Context *context, Team *team, int thread, int size,
+    int busy, bint *worked, const Op *shared, const Op *copies
+) noexcept nogil:
+    """The stages' ops are in `shared`, but this thread runs its `copies` of them; NULL: the ops."""
+    cdef int i = 0, share
+    cdef int64_t piece, end
+    cdef const Stage *stage
+    cdef const Op *op
+    while i < count:
         stage = &stages[i]
+        i += 1
         share = min(stage.threads, size)
+        if stage.op.loop != NULL:
+            busy = share_of_loop(stage, context, team, thread, size, busy, worked)
+            i += <int> stage.pieces
+            continue
         if share > 1 or busy > 1:
             team_barrier(team, size)
         busy = share
         if thread < share:
             worked[0] = True
+            op = stage.op if copies == NULL else &copies[stage.op - shared]
             piece, end = 0, stage.pieces
             if share > 1:
                 piece = stage.pieces * thread // share
                 end = stage.pieces * (thread + 1) // share
             while piece < end:
-                stage.op.kernel.run_piece(stage.op, &own, stage.phase, piece)
+                op.kernel.run_piece(op, context, stage.phase, piece)
                 piece += 1
     return busy
+
+
+# --- loops -------------------------------------------------------------------------------------
+# Threads may be in different iterations where no barrier holds them, so each moves the arguments of
+# copies of its own.
+
+cdef int share_of_loop(
+    const Stage *stage, const Context *context, Team *team, int thread, int size, int busy,
+    bint *worked
+) noexcept nogil:
+    cdef const Loop *loop = stage.op.loop
+    cdef Op *copies = loop.copies + thread * loop.count
+    cdef int64_t k
+    if stage.threads == 1 and busy > 1:
+        team_barrier(team, size)
+        busy = 1
+    if stage.threads == 1 and thread > 0:
+        return busy     # the first thread goes through all iterations alone
+    copy_ops(loop, copies)
+    for k in range(loop.iterations):
+        move_arguments(loop, copies, context, k)
+        busy = share_of_stages(
+            stage + 1, <int> stage.pieces, context, team, thread, size, busy, worked, loop.ops,
+            copies)
+    return busy
+
+
+cdef void copy_ops(const Loop *loop, Op *copies) noexcept nogil:
+    cdef int i
+    memcpy(copies, loop.ops, loop.count * sizeof(Op))
+    for i in range(loop.count):
+        if loop.ops[i].tail != NULL:
+            copies[i].tail = &copies[loop.ops[i].tail - loop.ops]
+
+
+cdef void move_arguments(
+    const Loop *loop, Op *copies, const Context *context, int64_t iteration
+) noexcept nogil:
+    cdef const Moving *m
+    cdef int i
+    cdef int64_t block
+    for i in range(loop.moves):
+        m = &loop.moving[i]
+        block = (m.start + m.step * iteration) % m.period
+        copies[m.op].arguments[m.argument] = (
+            m.base + block * (m.row_bytes * context.rows + m.bytes))
+
+
+cdef int64_t one_piece(const Op *op, const Context *context, int phase) noexcept nogil:
+    return 1
+
+
+cdef void loop_alone(const Op *op, const Context *context, int phase, int64_t piece) noexcept nogil:
+    cdef const Loop *loop = op.loop
+    cdef Op *copies = loop.copies
+    cdef int64_t k, p
+    cdef int i, inner
+    copy_ops(loop, copies)
+    for k in range(loop.iterations):
+        move_arguments(loop, copies, context, k)
+        for i in range(loop.heads):
+            for inner in range(copies[i].kernel.phases):
+                for p in range(copies[i].kernel.pieces(&copies[i], context, inner)):
+                    copies[i].kernel.run_piece(&copies[i], context, inner, p)
+
+
+cdef double loop_cost(const Op *op, const Context *context, int phase) noexcept nogil:
+    cdef double cost = 0
+    cdef const Op *inner
+    cdef int i, k
+    for i in range(op.loop.heads):
+        inner = &op.loop.ops[i]
+        for k in range(inner.kernel.phases):
+            cost += inner.kernel.cost(inner, context, k)
+    return cost * op.loop.iterations
+
+
+loop_kernel.phases = 1
+loop_kernel.pieces = one_piece
+loop_kernel.run_piece = loop_alone
+loop_kernel.cost = loop_cost
 
 
 cdef void run_once(const Op *ops, int count, const Context *context) noexcept nogil:
