@@ -33,6 +33,14 @@ typedef real vec_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(REA
 
 enum { LANES = VECTOR_BYTES / (REAL_BITS / 8) };
 
+/* Before a loop over the registers of a tile. GCC takes an array apart into registers only where
+ * it has unrolled its loops early; Clang does so by itself. */
+#if defined(__clang__)
+#define UNROLL
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vec broadcast(real x) { return x - (vec){0}; }
