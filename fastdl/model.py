@@ -84,6 +84,8 @@ class Model(Layer):
         """What belongs to this very object: copies and pickles make their own."""
         self._lock = threading.Lock()
         self._programs: dict[Any, Any] = {}
+        #: The fit under way.
+        self._run: training.Run | None = None
         self._forget_programs()
 
     def _forget_programs(self) -> None:
@@ -95,7 +97,7 @@ class Model(Layer):
         self._quick: tuple[int, Any] = (-1, None)
 
     def __getstate__(self) -> dict[str, Any]:
-        private = ("_lock", "_programs", "_targets", "_known_structure", "_quick")
+        private = ("_lock", "_programs", "_run", "_targets", "_known_structure", "_quick")
         return {k: v for k, v in self.__dict__.items() if k not in private}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -301,6 +303,7 @@ class Model(Layer):
         sample_weight: Any = None,
         initial_epoch: int = 0,
         stratify: bool = False,
+        resume_from: str | os.PathLike[str] | None = None,
     ) -> History:
         """Trains the model.
 
@@ -326,6 +329,10 @@ class Model(Layer):
         initial_epoch : int, default 0
         stratify : bool, default False
             Hold out the last rows of each label instead.
+        resume_from : path, optional
+            What `ModelCheckpoint` or `BackupAndRestore` wrote: go on from there, with the same bits
+            as if the fit had never been broken off. The model is given the file's weights and
+            state; data and other arguments must be those of that fit (``epochs`` may be more).
 
         Returns
         -------
@@ -356,6 +363,7 @@ class Model(Layer):
                 sample_weight=sample_weight,
                 initial_epoch=initial_epoch,
                 stratify=stratify,
+                resume_from=resume_from,
             )
 
     def train_on_batch(
@@ -461,6 +469,13 @@ class Model(Layer):
             If it cannot be written; the file that was there before is untouched.
         """
         serialization.save(self, path)
+
+    def _save_after_hooks(self, path: str | os.PathLike[str]) -> None:
+        """For callbacks: saves when all have been called, and then with the place in the fit."""
+        if self._run is None:
+            self.save(path)
+        else:
+            self._run.to_save.append(path)
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Writes the weights alone, as a plain ``.safetensors`` file."""

@@ -81,8 +81,13 @@ def functional_from_config(
 # --- files ----------------------------------------------------------------------------------------
 
 
-def save(model: Model, path: str | os.PathLike[str]) -> None:
-    """See `Model.save`."""
+def save(
+    model: Model,
+    path: str | os.PathLike[str],
+    more_state: Mapping[str, Any] | None = None,
+    more_tensors: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """See `Model.save`; the file may hold more, for those who know of it."""
     tensors = {f"weights/{k}": w.value for k, w in model.named_weights().items()}
     state: dict[str, Any] = {"seed": model.seed, "fits": model._fits}
     architecture: dict[str, Any] = {
@@ -103,6 +108,8 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         state["iterations"] = optimizer.iterations
         slots = optimizer.state(model.named_weights())
         tensors.update({f"optimizer/{k}": v for k, v in slots.items()})
+    state.update(more_state or {})
+    tensors.update(more_tensors or {})
     saving.save_model(path, architecture, tensors, state)
 
 
@@ -192,12 +199,29 @@ def _restore_training(model: Any, file: saving.ModelFile, custom: Mapping[str, A
             setup["metrics"],
             setup["loss_weights"],
         )
-        model.optimizer.iterations = int(file.state.get("iterations", 0))
+    _restore_state(model, file)
+
+
+def _restore_state(model: Any, file: saving.ModelFile) -> None:
+    """Gives a compiled model the optimizer and random state of a file."""
+    if model._setup is not None:
         names = _names(model, _part(file.tensors, "weights/"), "its data")
         named = {names[own]: weight for own, weight in model.named_weights().items()}
         model.optimizer.restore(named, _part(file.tensors, "optimizer/"))
+        model.optimizer.iterations = int(file.state.get("iterations", 0))
     model.seed = int(file.state.get("seed", model.seed))
     model._fits = int(file.state.get("fits", 0))
+
+
+def restore(model: Any, file: saving.ModelFile) -> None:
+    """Gives a compiled model the weights, optimizer and random state of a file."""
+    _restore_state(model, file)
+    _assign(model, _part(file.tensors, "weights/"), "its data")
+
+
+def check_weights(model: Model, tensors: Mapping[str, np.ndarray], path: str) -> None:
+    """Refuses a file whose weights are not those of the model."""
+    _fitting(model, _part(tensors, "weights/"), path)
 
 
 def _part(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -214,16 +238,21 @@ def load_weights(model: Model, path: str | os.PathLike[str]) -> None:
 
 def _assign(model: Model, tensors: Mapping[str, np.ndarray], path: str) -> None:
     """Sets all weights, or none where one does not fit."""
-    named = model.named_weights()
+    names = _fitting(model, tensors, path)
+    for name, weight in model.named_weights().items():
+        weight.assign(tensors[names[name]])
+
+
+def _fitting(model: Model, tensors: Mapping[str, np.ndarray], path: str) -> dict[str, str]:
+    """For each weight its name in the file, or an error where one does not fit."""
     names = _names(model, tensors, path)
-    for name, weight in named.items():
+    for name, weight in model.named_weights().items():
         if tensors[names[name]].shape != weight.shape:
             raise ValueError(
                 f"{path}: weight {names[name]} has shape {tensors[names[name]].shape}, but "
                 f"{model.name} wants {weight.shape} for {name}"
             )
-    for name, weight in named.items():
-        weight.assign(tensors[names[name]])
+    return names
 
 
 def _names(model: Model, tensors: Mapping[str, np.ndarray], path: str) -> dict[str, str]:

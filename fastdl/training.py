@@ -7,6 +7,7 @@ listens: for callbacks, for the progress line some ten times a second, and for s
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastdl.callbacks import CallbackList, History
+from fastdl import resume
+from fastdl.callbacks import BackupAndRestore, CallbackList, History
+from fastdl.callbacks import Progress as ProgressCallback
 from fastdl.data import Rows, as_inputs, as_targets, as_weights, hold_out, take
 from fastdl.kernels.course import Course
 from fastdl.programs import Compiled, compiled
@@ -59,15 +62,17 @@ def fit(
     sample_weight: Any,
     initial_epoch: int,
     stratify: bool,
+    resume_from: str | os.PathLike[str] | None,
 ) -> History:
     """See `Model.fit`."""
     check_counts(batch_size, epochs, initial_epoch)
     listeners = CallbackList(callbacks)
     resolve_verbose(verbose)
+    place = _place(resume_from, listeners)
     data = fit_data(
         model, x, y, validation_split, validation_data, class_weight, sample_weight, stratify
     )
-    run = Run(model, data, batch_size, epochs, verbose, listeners, shuffle, initial_epoch)
+    run = Run(model, data, batch_size, epochs, verbose, listeners, shuffle, initial_epoch, place)
     history = run.go()
     losses = history.history.get("loss", [])
     if losses and not math.isfinite(losses[-1]):
@@ -86,6 +91,18 @@ def check_counts(batch_size: Any, epochs: Any, initial_epoch: Any) -> None:
     whole("batch_size", batch_size, 1)
     whole("epochs", epochs, 0)
     whole("initial_epoch", initial_epoch, 0)
+
+
+def _place(
+    resume_from: str | os.PathLike[str] | None, listeners: CallbackList
+) -> resume.Place | None:
+    """Where to go on: what was asked for, or what a `BackupAndRestore` finds."""
+    if resume_from is not None:
+        return resume.Place(resume_from)
+    for callback in listeners.callbacks:
+        if isinstance(callback, BackupAndRestore) and os.path.exists(callback.filepath):
+            return resume.Place(callback.filepath)
+    return None
 
 
 @dataclass
@@ -140,17 +157,26 @@ class Run:
         listeners: CallbackList,
         shuffle: bool,
         initial_epoch: int,
+        place: resume.Place | None = None,
     ) -> None:
         self.model, self.listeners, self.history = model, listeners, History()
+        self.place = place
+        #: Files that callbacks asked for.
+        self.to_save: list[str | os.PathLike[str]] = []
         rows, validation = data.rows, data.validation
-        batch_size = min(int(batch_size), rows.count)
-        self.step = compiled(model, "train", batch_size, rows.weight is not None)
+        self.rows, self.shuffle = rows.count, bool(shuffle)
+        self.batch_size = min(int(batch_size), rows.count)
+        self.step = compiled(model, "train", self.batch_size, rows.weight is not None)
         self.check: Compiled | None = None
         validation_batch = 1
         if validation is not None:
             weighted = validation.weight is not None
             validation_batch = min(INFERENCE_BATCH, validation.count)
             self.check = compiled(model, "validate", validation_batch, weighted)
+        self.train_columns = len(self.step.columns)
+        if place is not None:
+            place.check(self)
+            place.restore_model(model)
         try:
             self.step.lowered.program.bind(rows.sources, [])
             if self.check is not None and validation is not None:
@@ -158,35 +184,41 @@ class Run:
             self.course = Course(
                 self.step.lowered.program,
                 None if self.check is None else self.check.lowered.program,
-                batch_size=batch_size,
+                batch_size=self.batch_size,
                 validation_batch=validation_batch,
-                first_epoch=int(initial_epoch),
+                first_epoch=int(initial_epoch) if place is None else place.epoch,
                 epochs=int(epochs),
-                shuffle=bool(shuffle),
+                shuffle=self.shuffle,
                 step=model.optimizer.iterations,
-                seed=model.next_seed(),
+                seed=model.next_seed() if place is None else place.seed,
             )
         except BaseException:
             self._unbind()
             raise
         course = self.course
-        self.progress = Progress(course.batches, verbose)
+        self.progress = _progress(course.batches, verbose, listeners)
         if data.note and self.progress.level:
             print(data.note, file=self.progress.stream, flush=True)
         self.first = course.epoch
-        self.train_columns = len(self.step.columns)
         params = {"verbose": self.progress.level, "epochs": course.epochs, "steps": course.batches}
         for callback in (self.history, *listeners.callbacks):
             callback.set_model(model)
             callback.set_params(params)
         model.history = self.history
-        model.stop_training = False
+        model.stop_training = place is not None and place.stopped
+
+    @property
+    def totals(self) -> np.ndarray:
+        """What the epoch under way has added up."""
+        return self.step.lowered.program.totals
 
     def go(self) -> History:
         """Trains to the end, or until somebody sets ``model.stop_training``."""
+        self.model._run = self
         try:
             self._go()
         finally:
+            self.model._run = None
             self._unbind()
         return self.history
 
@@ -197,7 +229,9 @@ class Run:
 
     def _go(self) -> None:
         self.history.on_train_begin()
-        self.listeners.on_train_begin()
+        self.listeners.on_train_begin({})
+        if self.place is not None:
+            self.place.restore_run(self)
         logs: dict[str, float] = {}
         try:
             if not self.listeners.callbacks and not self.progress.level:
@@ -205,47 +239,75 @@ class Run:
                 self._record_all()
             else:
                 for epoch in range(self.first, self.course.epochs):
-                    logs = self._epoch(epoch)
                     if self.model.stop_training:
                         break
+                    logs = self._epoch(epoch)
         except BaseException:  # of a callback, or Ctrl-C
             self.progress.close()
             raise
         self.listeners.on_train_end(logs)
 
-    def _advance(self, until: str, seconds: float) -> str:
-        optimizer = self.model.optimizer
-        self.course.schedule = optimizer.schedule
+    def _advance(self, until: str, seconds: float, batch: int = 0) -> str:
+        optimizer, course = self.model.optimizer, self.course
+        course.schedule = optimizer.schedule
         if optimizer.schedule is None:
-            self.course.learning_rate = optimizer.learning_rate
+            course.learning_rate = optimizer.learning_rate
         try:
-            return self.course.advance(until, seconds)
+            return course.advance(until, seconds, batch)
         finally:
-            optimizer.iterations = self.course.step
+            optimizer.iterations = course.step
 
     def _epoch(self, epoch: int) -> dict[str, float]:
-        self.progress.start(f"Epoch {epoch + 1}/{self.course.epochs}")
-        self.listeners.on_epoch_begin(epoch)
+        course, listeners = self.course, self.listeners
+        self.progress.start(f"Epoch {epoch + 1}/{course.epochs}")
+        if not course.batch:  # of an epoch that is resumed within, the hook has been called
+            listeners.on_epoch_begin(epoch, {})
         interval = self.progress.interval or _FOREVER
-        if self.listeners.needs_batches:
-            for batch in range(self.course.batches):
-                self.listeners.on_train_batch_begin(batch)
-                self._advance("batch", _FOREVER)
-                logs = self._train_logs()
-                self.listeners.on_train_batch_end(batch, logs)
-                self.progress.update(batch + 1, logs)
-                if self.model.stop_training:
-                    break
+        if listeners.needs_batches:
+            self._batches(epoch, interval)
+        elif listeners.needs_tests:
+            self._until_batch(course.batches, interval)
+        validates = self.check is not None and listeners.needs_tests
+        if validates:
+            listeners.on_test_begin({})
         while self._advance("epoch", interval) == "time":
-            self.progress.update(self.course.batch, self._train_logs())
+            self.progress.update(course.batch, self._train_logs())
         logs = self._epoch_logs(epoch)
+        if validates:
+            listeners.on_test_end(
+                {k.removeprefix("val_"): v for k, v in logs.items() if "val_" in k}
+            )
+        listeners.on_epoch_end(epoch, logs)
         self.history.on_epoch_end(epoch, logs)
-        self.listeners.on_epoch_end(epoch, logs)
+        self._save()
         self.progress.finish(logs)
         return logs
 
+    def _batches(self, epoch: int, interval: float) -> None:
+        """The batches of an epoch, with the hooks that want to be called between them."""
+        course, listeners = self.course, self.listeners
+        before = epoch * course.batches
+        while course.batch < course.batches and not self.model.stop_training:
+            listeners.on_train_batch_begin(course.batch, {})
+            self._until_batch(listeners.next_batch(before, course.batch, course.batches), interval)
+            logs = self._train_logs()
+            listeners.on_train_batch_end(course.batch - 1, logs, before + course.batch)
+            self._save()
+            self.progress.update(course.batch, logs)
+        if course.batch < course.batches:  # stopped: the epoch ends here
+            course.go_to(course.batches, course.step, self.totals)
+
+    def _until_batch(self, batch: int, interval: float) -> None:
+        while self._advance("batch", interval, batch) == "time":
+            self.progress.update(self.course.batch, self._train_logs())
+
+    def _save(self) -> None:
+        """Writes the files that callbacks asked for, now that all have been called."""
+        while self.to_save:
+            resume.save(self, self.to_save.pop(0))
+
     def _train_logs(self) -> dict[str, float]:
-        return _floats(self.step.logs(self.step.lowered.program.totals))
+        return _floats(self.step.logs(self.totals))
 
     def _epoch_logs(self, epoch: int) -> dict[str, float]:
         return _floats(self._logs(self.course.history[epoch - self.first]))
@@ -259,8 +321,17 @@ class Run:
 
     def _record_all(self) -> None:
         logs = self._logs(self.course.history)
-        self.history.epoch = list(range(self.first, self.course.epochs))
-        self.history.history = {name: values.tolist() for name, values in logs.items()}
+        self.history.epoch += range(self.first, self.course.epochs)
+        for name, values in logs.items():
+            self.history.history.setdefault(name, []).extend(values.tolist())
+
+
+def _progress(batches: int, verbose: str | int, listeners: CallbackList) -> Progress:
+    """The display that a callback asks for, or that of ``verbose``."""
+    for callback in listeners.callbacks:
+        if isinstance(callback, ProgressCallback):
+            return Progress(batches, callback.verbose, callback.stream)
+    return Progress(batches, verbose)
 
 
 def _rows(

@@ -1,4 +1,4 @@
-"""What a user may hang into training: hooks with Keras's names, and the history of a fit.
+"""What a user may hang into training: hooks with Keras's names.
 
 Training calls into Python only where somebody listens: `CallbackList` knows which hooks each
 callback overrides, and batches run inside the compiled program unless one is for batches.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-__all__ = ["Callback", "CallbackList", "History"]
+__all__ = ["HOOKS", "Callback", "CallbackList", "Logs"]
 
 Logs = Mapping[str, Any]
 
@@ -27,6 +27,9 @@ class Callback:
         The model in training, set before the first hook is called.
     params : dict
         ``{"verbose": ..., "epochs": ..., "steps": ...}`` of the running call.
+    batch_interval : int, default 1
+        How many training batches lie between two calls of ``on_train_batch_end``: n asks for every
+        n-th batch of the fit, counted over its epochs, and the others run without Python.
 
     Examples
     --------
@@ -39,6 +42,7 @@ class Callback:
 
     model: Any = None
     params: dict[str, Any]
+    batch_interval: int = 1
 
     def __init__(self) -> None:
         self.params = {}
@@ -50,6 +54,19 @@ class Callback:
     def set_model(self, model: Any) -> None:
         """Keep the model in ``self.model``."""
         self.model = model
+
+    def get_state(self) -> dict[str, Any]:
+        """What this callback has to remember for a fit to be resumed exactly.
+
+        Returns
+        -------
+        dict
+            Of what JSON has, and of arrays; nested as you like.
+        """
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `get_state` gave, when a fit is resumed; after ``on_train_begin``."""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Run before the first epoch of a fit."""
@@ -94,43 +111,8 @@ class Callback:
         """Run after batch ``batch`` of a prediction."""
 
 
-_HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
-
-
-class History(Callback):
-    """What a fit returns: the logs of every epoch.
-
-    Attributes
-    ----------
-    history : dict of str to list of float
-        ``history["loss"][k]`` is the loss of the k-th epoch that ran; likewise the metrics and, of
-        validation data, ``"val_loss"`` and so on.
-    epoch : list of int
-        The epochs that ran, counted from 0.
-
-    Examples
-    --------
-    >>> history = History()
-    >>> history.on_epoch_end(0, {"loss": 0.5})
-    >>> history.on_epoch_end(1, {"loss": 0.25})
-    >>> history.history, history.epoch
-    ({'loss': [0.5, 0.25]}, [0, 1])
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.history: dict[str, list[Any]] = {}
-        self.epoch: list[int] = []
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Forget the fit before."""
-        self.history, self.epoch = {}, []
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Add the epoch's logs."""
-        self.epoch.append(epoch)
-        for name, value in (logs or {}).items():
-            self.history.setdefault(name, []).append(value)
+#: The names of all hooks.
+HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 
 
 def _overrides(callback: Callback, hook: str) -> bool:
@@ -170,7 +152,7 @@ class CallbackList:
 
     Examples
     --------
-    >>> CallbackList([History()]).needs_batches
+    >>> CallbackList([Callback()]).needs_batches
     False
     """
 
@@ -187,7 +169,7 @@ class CallbackList:
         elif isinstance(callbacks, Callback):
             callbacks = [callbacks]
         self.callbacks: list[Callback] = []
-        self._hooks: dict[str, list[Callable[..., Any]]] = {name: [] for name in _HOOKS}
+        self._hooks: dict[str, list[Callable[..., Any]]] = {name: [] for name in HOOKS}
         for callback in callbacks:
             self.append(callback)
         if model is not None:
@@ -201,7 +183,7 @@ class CallbackList:
             hint = " (a class: call it)" if isinstance(callback, type) else ""
             raise TypeError(f"a callback is a fastdl.callbacks.Callback, not {callback!r}{hint}")
         self.callbacks.append(callback)
-        for hook in _HOOKS:
+        for hook in HOOKS:
             if _overrides(callback, hook):
                 self._hooks[hook].append(getattr(callback, hook))
 
@@ -233,12 +215,50 @@ class CallbackList:
     def _listens(self, what: str) -> bool:
         return any(self._hooks[f"on_{what}_batch_{when}"] for when in ("begin", "end"))
 
+    @property
+    def needs_tests(self) -> bool:
+        """Whether somebody wants to be called around an evaluation."""
+        return bool(self._hooks["on_test_begin"] or self._hooks["on_test_end"])
+
+    def next_batch(self, before: int, batch: int, batches: int) -> int:
+        """How many batches of the epoch may be done before somebody has to be called.
+
+        Parameters
+        ----------
+        before : int
+            Batches of all epochs before.
+        batch, batches : int
+            Batches of this epoch that are done, and that there are.
+        """
+        if self._hooks["on_train_batch_begin"]:
+            return batch + 1
+        done = before + batch
+        intervals = (self._interval(hook) for hook in self._hooks["on_train_batch_end"])
+        return min(min((done // n + 1) * n for n in intervals) - before, batches)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None, done: int = 0) -> None:
+        """Call ``on_train_batch_end`` of those whose turn it is.
+
+        Parameters
+        ----------
+        batch : int
+        logs : mapping
+        done : int, optional
+            Batches of the fit that are done, for those who want every n-th; 0 calls all.
+        """
+        for method in self._hooks["on_train_batch_end"]:
+            if done % self._interval(method) == 0:
+                method(batch, logs)
+
+    @staticmethod
+    def _interval(method: Callable[..., Any]) -> int:
+        return getattr(getattr(method, "__self__", None), "batch_interval", 1)
+
     on_train_begin = _each("on_train_begin")
     on_train_end = _each("on_train_end")
     on_epoch_begin = _each("on_epoch_begin")
     on_epoch_end = _each("on_epoch_end")
     on_train_batch_begin = _each("on_train_batch_begin")
-    on_train_batch_end = _each("on_train_batch_end")
     on_test_begin = _each("on_test_begin")
     on_test_end = _each("on_test_end")
     on_test_batch_begin = _each("on_test_batch_begin")

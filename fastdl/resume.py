@@ -1,0 +1,171 @@
+"""The place of a fit in its course: written into model files, and gone on from, exactly.
+
+A model file holds weights, optimizer state, seed and number of updates. To these come where the fit
+is (epoch, batch of it, seed of the shuffle), what it has added up (the totals of the epoch, the
+history) and what its callbacks remember. All else follows from the data and the arguments of the
+fit, which have to be the same; what can be compared is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastdl import optimizers, saving, serialization
+
+if TYPE_CHECKING:
+    from fastdl.model import Model
+    from fastdl.training import Run
+
+__all__ = ["Place", "save"]
+
+_ARRAY = "an array of the file"
+
+
+def save(run: Run, path: str | os.PathLike[str]) -> None:
+    """Writes the model of a fit under way, and the place in it."""
+    course, tensors = run.course, {"fit/totals": run.step.lowered.program.totals}
+    callbacks = []
+    for i, callback in enumerate(run.listeners.callbacks):
+        state = _without_arrays(callback.get_state(), f"fit/callbacks/{i}", tensors)
+        callbacks.append({"class_name": type(callback).__name__, "state": state})
+    state = {
+        **_signature(run),
+        "seed": course.seed,
+        "epoch": course.epoch,
+        "batch": course.batch,
+        "history": run.history.history,
+        "epochs_run": run.history.epoch,
+        "stopped": bool(run.model.stop_training),
+        "callbacks": callbacks,
+    }
+    serialization.save(run.model, path, {"fit": state}, tensors)
+
+
+def _signature(run: Run) -> dict[str, Any]:
+    """What has to be the same in the fit that goes on."""
+    return {
+        "rows": run.rows,
+        "batch_size": run.batch_size,
+        "shuffle": run.shuffle,
+        "validation": run.check is not None,
+        "totals": [name for name, _ in run.step.columns],
+    }
+
+
+def _without_arrays(value: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:
+    """The value with its arrays put among the tensors, and their names in their places."""
+    if isinstance(value, np.ndarray):
+        tensors[name] = value
+        return {_ARRAY: name}
+    if isinstance(value, Mapping):
+        return {k: _without_arrays(v, f"{name}/{k}", tensors) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_arrays(v, f"{name}/{i}", tensors) for i, v in enumerate(value)]
+    return value
+
+
+def _with_arrays(value: Any, tensors: Mapping[str, np.ndarray]) -> Any:
+    """What `_without_arrays` was given."""
+    if isinstance(value, dict):
+        if _ARRAY in value:
+            return tensors[value[_ARRAY]]
+        return {k: _with_arrays(v, tensors) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_with_arrays(v, tensors) for v in value]
+    return value
+
+
+class Place:
+    """Where a fit was when a file was written.
+
+    Parameters
+    ----------
+    path : path
+        What `ModelCheckpoint` or `BackupAndRestore` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or there is no fit in it.
+    OSError
+        If it cannot be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self.file = saving.read_model(path)
+        self.state: dict[str, Any] = self.file.state.get("fit") or {}
+        if not self.state:
+            raise ValueError(
+                f"{self.path}: there is no fit in it to go on with; ModelCheckpoint writes such "
+                f"files, and load_model reads this one"
+            )
+        self.epoch = int(self.state["epoch"])
+        self.batch = int(self.state["batch"])
+        self.seed = int(self.state["seed"])
+        self.step = int(self.file.state["iterations"])
+        self.stopped = bool(self.state["stopped"])
+
+    def check(self, run: Run) -> None:
+        """Refuses a fit that is not the one of the file; nothing has been changed then.
+
+        Raises
+        ------
+        ValueError
+            It names the first difference.
+        """
+        for name, now in _signature(run).items():
+            if self.state.get(name) != now:
+                self._differs(name, self.state.get(name), now)
+        optimizer = optimizers.serialize(run.model.optimizer)
+        there = self.file.architecture["compile"]["optimizer"]
+        self._compare("optimizer", there["class_name"], optimizer["class_name"])
+        for name, now in optimizer["config"].items():
+            was = there["config"].get(name)
+            follows = isinstance(was, Mapping) or isinstance(now, Mapping)
+            if name != "name" and (name != "learning_rate" or follows):
+                self._compare(f"{name} of the optimizer", was, _plain(now))
+        classes = [type(c).__name__ for c in run.listeners.callbacks]
+        self._compare("callbacks", [c["class_name"] for c in self.state["callbacks"]], classes)
+        self._compare("totals", self.file.tensors["fit/totals"].shape, run.totals.shape)
+        serialization.check_weights(run.model, self.file.tensors, self.path)
+
+    def _compare(self, name: str, was: Any, now: Any) -> None:
+        if was != now:
+            self._differs(name, was, now)
+
+    def _differs(self, name: str, was: Any, now: Any) -> None:
+        raise ValueError(
+            f"{self.path}: is of another fit: its {name} {_are(name)} {was!r}, but here {now!r}"
+        )
+
+    def restore_model(self, model: Model) -> None:
+        """Gives the model its weights, optimizer and random state."""
+        serialization.restore(model, self.file)
+        rate = self.file.architecture["compile"]["optimizer"]["config"]["learning_rate"]
+        if not isinstance(rate, Mapping):
+            model.optimizer.learning_rate = rate
+
+    def restore_run(self, run: Run) -> None:
+        """Gives history and callbacks what they had; they have begun already."""
+        run.history.history = {k: list(v) for k, v in self.state["history"].items()}
+        run.history.epoch = list(self.state["epochs_run"])
+        for callback, saved in zip(run.listeners.callbacks, self.state["callbacks"], strict=True):
+            callback.set_state(_with_arrays(saved["state"], self.file.tensors))
+        if self.batch:
+            run.course.go_to(self.batch, self.step, self.file.tensors["fit/totals"])
+
+
+def _are(name: str) -> str:
+    return "are" if name in ("rows", "callbacks", "totals") else "is"
+
+
+def _plain(value: Any) -> Any:
+    """The value as it comes out of JSON."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
