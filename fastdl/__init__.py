@@ -32,10 +32,12 @@ from fastdl.runtime import (
 )
 from fastdl.sequential import Sequential
 from fastdl.serialization import load_model
-from fastdl.tensor import Tensor, Variable
+from fastdl.tape import GradientTape
+from fastdl.tensor import Tensor, Variable, constant, from_dlpack, stop_gradient
 
 __all__ = [
     "FitManyError",
+    "GradientTape",
     "Input",
     "Layer",
     "Model",
@@ -45,9 +47,11 @@ __all__ = [
     "__version__",
     "backend",
     "callbacks",
+    "constant",
     "datasets",
     "fit_many",
     "floatx",
+    "from_dlpack",
     "get_backend",
     "get_num_threads",
     "gradient_check",
@@ -66,4 +70,5 @@ __all__ = [
     "set_num_threads",
     "set_seed",
     "show_config",
+    "stop_gradient",
 ]

@@ -89,7 +89,7 @@ def differentiate(
 def _differentiable(node: Node) -> list[str]:
     """The names of the inputs that a gradient can flow to."""
     if node.op is None:
-        return ["x"]
+        return [] if node.options.get("stop") else ["x"]
     names = set(node.op.passes)
     for backward in node.op.backward:
         names.update(a.name.removeprefix("grad_") for a in OPS[backward].outputs)

@@ -17,7 +17,7 @@ from fastdl.graph import Step, root
 from fastdl.kernels.program import Program
 from fastdl.tensor import Node, Tensor, Variable
 
-__all__ = ["Arena", "Lowered", "consolidate", "lower"]
+__all__ = ["Arena", "Lowered", "consolidate", "lower", "update_steps"]
 
 #: Variables and buffers begin at multiples of a cache line, counted in elements and in bytes.
 _ELEMENTS, _LINE = 16, 64
@@ -299,6 +299,43 @@ def _entry(node: Node, array_of: Callable[[Tensor], np.ndarray], is_tail: bool) 
     return op.name, arrays, node.options, per_item, is_tail
 
 
+def update_steps(
+    nodes: list[Node], gradients: dict[Variable, Tensor]
+) -> tuple[list[Any], list[Variable], list[Any]]:
+    """What `Updates` wants to know of the updates of these variables.
+
+    Parameters
+    ----------
+    nodes : list of Node
+        In order.
+    gradients : dict
+        The tensors that stand for the gradients; they have no memory yet.
+    """
+    arrays: dict[Tensor, np.ndarray] = {}
+
+    def array_of(tensor: Tensor) -> np.ndarray:
+        if isinstance(tensor, Variable):
+            return tensor.value
+        if tensor not in arrays:
+            real = next(iter(gradients)).value.dtype
+            dtype = real if tensor.dtype == "real" else _OTHER_TYPES[tensor.dtype]
+            arrays[tensor] = np.empty([length or 0 for length in tensor.shape], dtype)
+        return arrays[tensor]
+
+    steps = []
+    places: dict[Tensor, list[tuple[int, int]]] = {t: [] for t in (*gradients, *gradients.values())}
+    for at, node in enumerate(nodes):
+        assert node.op is not None
+        name, of_node, options, _, _ = _entry(node, array_of, False)
+        steps.append((name, of_node, options))
+        for k, argument in enumerate(node.op.arguments):
+            tensor = node.argument(argument.name)
+            if tensor in places:
+                places[tensor].append((at, -1 - k if isinstance(tensor, Variable) else k))
+    variables = list(gradients)
+    return steps, variables, [places[v] + places[gradients[v]] for v in variables]
+
+
 # --- ranges of updates --------------------------------------------------------------------------
 
 
@@ -321,7 +358,7 @@ def _gradient_ranges(steps: list[Step], dtype: np.dtype) -> dict[Tensor, np.ndar
         flat = _aligned(high - low, dtype)
         for step, variable in zip(group, variables, strict=True):
             at = variable.offset - low  # type: ignore[attr-defined]
-            fixed[root(step.node.inputs["grad"])] = flat[at : at + variable.value.size]  # type: ignore[attr-defined]
+            fixed[root(step.node.inputs["grad"])] = flat[at : at + variable.value.size]
     return fixed
 
 

@@ -98,7 +98,7 @@ class Model(Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         private = ("_lock", "_programs", "_run", "_targets", "_known_structure", "_quick")
-        return {k: v for k, v in self.__dict__.items() if k not in private}
+        return {k: v for k, v in super().__getstate__().items() if k not in private}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -214,6 +214,18 @@ class Model(Layer):
             elif len(inputs) == 1:
                 x = inputs[0]
         return self.call(x, training=training) if self._takes_training() else self.call(x)
+
+    def _take(self, x: Any) -> Any:
+        if isinstance(x, Mapping) and self._functional is not None:
+            for name in self.input_names:
+                if name not in x:
+                    raise ValueError(f"{self.name}: input {name!r} is missing")
+            x = [x[name] for name in self.input_names]
+        return super()._take(x)
+
+    def _build_for_values(self, x: Any) -> None:
+        self._input_keys = list(x) if isinstance(x, dict) else None
+        self._set_rows([t.shape[1:] for t in flatten(x)])
 
     def call(self, x: Any, training: bool = False) -> Any:
         """Repeats the calls that led from the inputs to the outputs; subclasses write their own."""

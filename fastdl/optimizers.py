@@ -7,16 +7,20 @@ its slots, the arrays that it keeps for each weight.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import operator
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fastdl import schedules
 from fastdl._names import lookup, refuse_unknown, split_config
-from fastdl.layout import parallel
+from fastdl.kernels import eager
+from fastdl.kernels.updates import Updates
+from fastdl.layout import consolidate, parallel, update_steps
 from fastdl.schedules import LearningRateSchedule
-from fastdl.tensor import Tensor, Variable, apply
+from fastdl.tensor import Tensor, Trace, Variable, apply, changes, constant, current_trace
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "serialize"]
 
@@ -84,6 +88,18 @@ class Optimizer:
             k: self._default(k, v) if not isinstance(v, bool) else v for k, v in options.items()
         }
         self.slots: dict[str, dict[Variable, Variable]] = {}
+        self._make_private()
+
+    def _make_private(self) -> None:
+        #: What `apply_gradients` prepared for these weights and options.
+        self._prepared: tuple[Any, list[Any], Updates | None] = (None, [], None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_prepared"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._make_private()
 
     def _default(self, key: str, value: float | None) -> float:
         if value is None:
@@ -155,10 +171,17 @@ class Optimizer:
 
     # --- the graph ------------------------------------------------------------------------------
 
-    def apply(self, gradients: dict[Variable, Tensor]) -> None:
-        """Adds the updates to the open trace."""
+    def apply(self, gradients: dict[Variable, Tensor], regularized: bool = True) -> None:
+        """Adds the updates to the open trace.
+
+        Parameters
+        ----------
+        gradients : dict
+        regularized : bool, default True
+            Whether the updates add the gradients of the weights' regularizers.
+        """
         self.build(list(gradients))
-        scales = self._clip_scales(gradients)
+        scales = self._clip_scales(gradients, regularized)
         for variable, gradient in gradients.items():
             slots = {slot: self.slots[slot][variable] for slot in self.slot_values()}
             apply(
@@ -168,11 +191,11 @@ class Optimizer:
                 grad=gradient,
                 grad_scale=scales.get(variable),
                 **slots,
-                **self._update_options(variable),
+                **self._update_options(variable, regularized),
             )
 
-    def _update_options(self, variable: Variable) -> dict[str, Any]:
-        l1, l2 = _penalties(variable)
+    def _update_options(self, variable: Variable, regularized: bool) -> dict[str, Any]:
+        l1, l2 = _penalties(variable, regularized)
         decay = self.weight_decay
         if self.convention == "torch" and not self.decoupled_decay:
             l2, decay = l2 + decay / 2, 0.0
@@ -185,14 +208,16 @@ class Optimizer:
             "convention": self.convention,
         }
 
-    def _clip_scales(self, gradients: dict[Variable, Tensor]) -> dict[Variable, Tensor]:
+    def _clip_scales(
+        self, gradients: dict[Variable, Tensor], regularized: bool
+    ) -> dict[Variable, Tensor]:
         bound = self.clipnorm or self.global_clipnorm
         if bound is None or not gradients:
             return {}
         scales: dict[Variable, Tensor] = {}
         squares = None
         for variable, gradient in gradients.items():
-            l1, l2 = _penalties(variable)
+            l1, l2 = _penalties(variable, regularized)
             before = squares if self.global_clipnorm is not None else None
             squares = apply(
                 "squared_norm", grad=gradient, param=variable, before=before, l1=l1, l2=l2
@@ -203,6 +228,106 @@ class Optimizer:
             scale = apply("clip_scale", squares=squares, clipnorm=bound)
             scales = dict.fromkeys(gradients, scale)
         return scales
+
+    # --- custom loops ---------------------------------------------------------------------------
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> None:
+        """One update of these weights.
+
+        Regularizers are not asked: what they add to the loss stands in ``model.losses``.
+
+        Parameters
+        ----------
+        grads_and_vars : iterable of (gradient, Variable)
+            A weight whose gradient is None is left as it is, with a warning.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gradient does not fit its weight, a weight stands there twice, or there is no
+            gradient at all; nothing has been changed then.
+
+        Examples
+        --------
+        >>> import fastdl
+        >>> w = fastdl.Variable([1.0, 2.0])
+        >>> fastdl.optimizers.SGD(0.1).apply_gradients([(fastdl.constant([1.0, 1.0]), w)])
+        >>> w.numpy().round(3)
+        array([0.9, 1.9], dtype=float32)
+        """
+        pairs = list(grads_and_vars)
+        gradients = [pair[0] for pair in pairs]
+        if not eager.is_tracing():
+            key, variables, updates = self._prepared
+            if (
+                updates is not None
+                and key == (changes.latest, *self._fixed_options())
+                and len(pairs) == len(variables)
+                and all(map(operator.is_, variables, [pair[1] for pair in pairs]))
+                and updates.run(gradients, self.iterations + 1, self.learning_rate)
+            ):
+                self.iterations += 1
+                return
+        self._apply_checked(pairs)
+
+    def _apply_checked(self, pairs: list[Any]) -> None:
+        """`apply_gradients`, with all questions asked."""
+        gradients: dict[Variable, Tensor] = {}
+        missing = []
+        for pair in pairs:
+            gradient, variable = pair
+            if not isinstance(variable, Variable):
+                raise TypeError(
+                    f"apply_gradients: wants pairs of (gradient, Variable), got "
+                    f"{type(variable).__name__} for the weight"
+                )
+            if gradient is None:
+                missing.append(variable.name)
+                continue
+            if not isinstance(gradient, Tensor):
+                gradient = constant(gradient, variable.value.dtype)
+            if gradient.shape != variable.shape:
+                raise ValueError(
+                    f"apply_gradients: the gradient of {variable.name} has shape "
+                    f"{gradient.shape}, but the weight {variable.shape}"
+                )
+            if variable in gradients:
+                raise ValueError(f"apply_gradients: {variable.name} stands there twice")
+            gradients[variable] = gradient
+        if not gradients:
+            raise ValueError("apply_gradients: there is no gradient for any weight")
+        if missing:
+            warnings.warn(
+                f"apply_gradients: the loss does not depend on {', '.join(missing)}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        trace = current_trace()
+        if isinstance(trace, Trace):
+            trace.apply_gradients(self, gradients)
+            return
+        gradients = {v: _like(g, v) for v, g in gradients.items()}
+        variables = list(gradients)
+        consolidate(variables)
+        placeholders = {v: Tensor(v.shape, name=f"gradient of {v.name}") for v in variables}
+        with Trace(training=True) as recorded:
+            self.apply(placeholders, regularized=False)
+        updates = Updates(*update_steps(recorded.nodes, placeholders))
+        if not updates.run(list(gradients.values()), self.iterations + 1, self.learning_rate):
+            raise SystemError("apply_gradients: the updates do not fit their weights")  # a bug
+        self.iterations += 1
+        self._prepared = (changes.latest, *self._fixed_options()), variables, updates
+
+    def _fixed_options(self) -> tuple[Any, ...]:
+        """What prepared updates depend on."""
+        return (
+            self.weight_decay,
+            self.clipnorm,
+            self.clipvalue,
+            self.global_clipnorm,
+            self.convention,
+            *self.options.values(),
+        )
 
     # --- configuration --------------------------------------------------------------------------
 
@@ -223,9 +348,17 @@ class Optimizer:
         return f"<{type(self).__name__} learning_rate={self.schedule or self._rate}>"
 
 
-def _penalties(variable: Variable) -> tuple[float, float]:
+def _penalties(variable: Variable, regularized: bool) -> tuple[float, float]:
     regularizer = variable.regularizer
-    return (0.0, 0.0) if regularizer is None else (regularizer.l1, regularizer.l2)
+    if regularizer is None or not regularized:
+        return 0.0, 0.0
+    return regularizer.l1, regularizer.l2
+
+
+def _like(gradient: Tensor, variable: Variable) -> Tensor:
+    """The gradient as the update reads it: contiguous, of the weight's type."""
+    array = np.require(gradient.value, variable.value.dtype, ["C", "A"])
+    return gradient if array is gradient.value else eager.wrap(array)
 
 
 class SGD(Optimizer):

@@ -1,9 +1,10 @@
 """Tensors: what layers compute with, and the record of the ops that made them.
 
-A Tensor here is symbolic: a shape, whose first axis is None where it is the batch, and the node
-(one call of an op) that computes it. `apply` calls an op of the table on tensors: it checks the
-shapes, makes the outputs and, inside a `Trace`, writes the node down. A Variable is a Tensor with a
-value.
+A Tensor is eager, an array that ops compute with at once, or symbolic: a shape, whose first axis
+is None where it is the batch, and the node (one call of an op) that computes it. `apply` calls an
+op of the table on tensors. On symbolic ones it checks the shapes, makes the outputs and, inside a
+`Trace`, writes the node down; on eager ones it runs the kernel. A Variable has a value, and is
+symbolic wherever others are. An eager tensor among symbolic ones is a constant.
 """
 
 from __future__ import annotations
@@ -17,9 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from fastdl import runtime
+from fastdl.kernels import eager
+from fastdl.kernels.eager import Value, apply
 from fastdl.kernels.table import OPS, Op
 
-__all__ = ["Node", "Tensor", "Trace", "Variable", "apply", "apply_node", "changes", "reshape"]
+__all__ = [
+    "Call", "Node", "Tensor", "Trace", "Variable", "apply", "apply_node", "changes", "constant",
+    "from_dlpack", "reshape", "stop_gradient",
+]  # fmt: skip
 
 Shape = tuple[int | None, ...]
 
@@ -40,32 +47,113 @@ class _Changes:
 changes = _Changes()
 
 
-class Tensor:
-    """A symbolic array.
+class Tensor(Value):
+    """An array with a value, or a symbolic one.
+
+    Parameters
+    ----------
+    value : array, or tuple of lengths
+        A tuple makes a symbolic tensor of that shape; `constant` takes one as numbers.
+    dtype : {"real", "label", "float64"}
+        Of a symbolic one; as in the op table.
+    node : Node, optional
+        What computes it.
+    name : str
 
     Attributes
     ----------
     shape : tuple
-        The lengths of the axes; None in front for the batch.
+        The lengths of the axes; None in front for the batch of a symbolic one.
     dtype : {"real", "label", "float64"}
-        As in the op table; real is the model's float type.
+        As in the op table; real is float32 or float64.
     node : Node or None
-        What computes it; None for inputs and variables.
+        What computes it; None for inputs, variables and eager tensors.
+
+    Examples
+    --------
+    >>> import fastdl
+    >>> x = fastdl.Tensor([1.0, 2.0])
+    >>> (x + x).numpy()
+    array([2., 4.], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "dtype", "layer_call", "name", "node", "shape")
+    __slots__ = ()
 
     def __init__(
-        self, shape: Shape, dtype: str = "real", node: Node | None = None, name: str = ""
+        self, value: Any, dtype: str = "real", node: Node | None = None, name: str = ""
     ) -> None:
-        self.shape = shape
-        self.dtype = dtype
-        self.node = node
         self.name = name
-        self.layer_call: Any = None
+        if isinstance(value, tuple):
+            self.shape = value
+            self.dtype = dtype
+            self.node = node
+        else:
+            self._value = _as_value(value, None)
 
     def __repr__(self) -> str:
+        if self._value is not None:
+            return f"<Tensor {self._value.dtype} {self.shape}: {self._value!s}>"
         return f"<Tensor {self.name or (self.node and self.node.name) or 'input'} {self.shape}>"
+
+    # --- values ---------------------------------------------------------------------------------
+
+    @property
+    def value(self) -> np.ndarray:
+        """The array itself; `numpy` gives a copy."""
+        if self._value is None:
+            raise TypeError(
+                f"{self!r} is symbolic and has no value yet: a traced layer or step is computed "
+                f"later. Write it in ops (fastdl.ops, operators), without NumPy, and let nothing "
+                f"in it depend on data"
+            )
+        return self._value
+
+    def numpy(self) -> np.ndarray:
+        """A copy of the value."""
+        return self.value.copy()
+
+    def item(self) -> float | int:
+        """The value of a tensor of one element as a Python number."""
+        return self.value.item()
+
+    def __float__(self) -> float:
+        return float(self._single())
+
+    def __int__(self) -> int:
+        return int(self._single())
+
+    def __bool__(self) -> bool:
+        if self._value is None:
+            raise TypeError(
+                "a symbolic tensor has no truth value: what a layer or a compiled step computes "
+                "may not depend on data"
+            )
+        return bool(self._single())
+
+    def _single(self) -> Any:
+        if self.value.size != 1:
+            raise TypeError(f"only a tensor of one element is a number; this one is {self.shape}")
+        return self._value.item()
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        return format(self._single(), spec)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy:
+            return np.array(self.value, dtype)
+        return np.asarray(self.value, dtype)
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self.value.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.value.__dlpack_device__()
+
+    __iter__ = None
+
+    # --- arithmetic -----------------------------------------------------------------------------
 
     def __add__(self, other: Tensor) -> Tensor:
         if not isinstance(other, Tensor):
@@ -92,18 +180,6 @@ class Tensor:
             return NotImplemented
         return self + other * -1.0
 
-    def __bool__(self) -> bool:
-        raise TypeError(
-            "a symbolic tensor has no truth value: what a layer computes may not depend on data"
-        )
-
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(
-            "a symbolic tensor has no values yet; build layers from fastdl.ops, not from NumPy"
-        )
-
-    __iter__ = None
-
 
 class Variable(Tensor):
     """A weight: a tensor with a value.
@@ -121,13 +197,14 @@ class Variable(Tensor):
         Where in the arena, in elements.
     """
 
-    __slots__ = ("_value", "arena", "offset", "regularizer", "trainable")
+    __slots__ = ("arena", "offset", "regularizer")
 
     def __init__(
         self, value: np.ndarray, name: str = "", trainable: bool = True, regularizer: Any = None
     ) -> None:
         self._value = np.array(value, order="C", ndmin=1)
-        super().__init__(self._value.shape, "real", None, name)
+        self.become_weight()
+        self.name = name
         self.trainable = trainable
         self.regularizer = regularizer
         self.arena: Any = None
@@ -148,10 +225,6 @@ class Variable(Tensor):
     @value.setter
     def value(self, value: Any) -> None:
         self.assign(value)
-
-    def numpy(self) -> np.ndarray:
-        """A copy of the value."""
-        return self._value.copy()
 
     def fitting(self, value: Any) -> np.ndarray:
         """The array that `assign` would take the value from.
@@ -177,6 +250,7 @@ class Variable(Tensor):
             If the shape differs or these are no real numbers; nothing has been changed then.
         """
         self._value[...] = self.fitting(value)
+        self.note_change()
 
     def move(self, arena: Any, offset: int) -> None:
         """Makes this place of the arena, which holds the value already, that of the weight."""
@@ -186,12 +260,12 @@ class Variable(Tensor):
     # Copies and pickles keep weights in their arenas, where their optimizer's state lies parallel.
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("shape", "dtype", "name", "trainable", "regularizer", "arena", "offset")
+        names = ("shape", "name", "trainable", "regularizer", "arena", "offset")
         state = {name: getattr(self, name) for name in names}
         return state if self.arena is not None else {**state, "_value": self._value}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.node = self.layer_call = None
+        self.become_weight()
         for name, value in state.items():
             setattr(self, name, value)
         if self.arena is not None:
@@ -221,10 +295,39 @@ class Node:
 
 
 class _State(threading.local):
-    trace: Trace | None = None
+    trace: Trace | Call | None = None
 
 
 _state = _State()
+
+
+class Call:
+    """One eager call of a layer or model by the user; the layers inside find it open.
+
+    Parameters
+    ----------
+    training : bool
+        Whether layers are to behave as in training.
+    owner : Layer
+        Whose random numbers are drawn.
+    """
+
+    __slots__ = ("_before", "draws", "owner", "streams", "training")
+
+    def __init__(self, training: bool, owner: Any) -> None:
+        self.training = training
+        self.owner = owner
+        #: Tells the uses of random numbers apart.
+        self.streams = itertools.count()
+        self.draws: tuple[int, int] | None = None
+
+    def __enter__(self) -> Call:
+        self._before = _state.trace
+        _state.trace = self
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _state.trace = self._before
 
 
 class Trace:
@@ -244,16 +347,34 @@ class Trace:
 
     def __enter__(self) -> Trace:
         self._before = _state.trace
+        self._traced_before = eager.set_tracing(True)
         _state.trace = self
         return self
 
     def __exit__(self, *exc: object) -> None:
         _state.trace = self._before
+        eager.set_tracing(self._traced_before)
+
+    def apply_gradients(self, optimizer: Any, gradients: dict[Variable, Tensor]) -> None:
+        """What `Optimizer.apply_gradients` does while this trace is open."""
+        raise RuntimeError(
+            f"apply_gradients: {optimizer.name} cannot update weights inside a layer's call"
+        )
 
 
-def current_trace() -> Trace | None:
-    """The innermost trace that is open in this thread."""
+def current_trace() -> Trace | Call | None:
+    """The innermost trace, or call by the user, that is open in this thread."""
     return _state.trace
+
+
+def _draw() -> tuple[int, int]:
+    """Seed and step of the random numbers of an eager op: its owner's, a new step each call."""
+    call = _state.trace
+    if not isinstance(call, Call):
+        return 0, 0
+    if call.draws is None:
+        call.draws = call.owner.next_draw()
+    return call.draws
 
 
 def record(node: Node) -> Node:
@@ -261,7 +382,7 @@ def record(node: Node) -> Node:
     for name, tensor in node.outputs.items():
         tensor.node = node
         tensor.name = tensor.name or f"{node.name}.{name}"
-    if _state.trace is not None:
+    if isinstance(_state.trace, Trace):
         _state.trace.nodes.append(node)
     return node
 
@@ -269,33 +390,23 @@ def record(node: Node) -> Node:
 # --- applying ops -------------------------------------------------------------------------------
 
 
-def apply(name: str, without: Iterable[str] = (), /, **arguments: Any) -> Any:
-    """Calls an op of the table on tensors.
+def apply_node(name: str, without: Iterable[str] = (), /, **arguments: Any) -> Node:
+    """`apply`, giving the node; that of an eager call stands in no trace."""
+    outputs = eager.apply_eagerly(name, without, **arguments)
+    if outputs is None:
+        return _apply_symbolic(name, without, arguments)
+    op = OPS[name]
+    inputs = {a.name: t for a in op.inputs if (t := arguments.pop(a.name, None)) is not None}
+    return Node(op, inputs, arguments, outputs)
 
-    Parameters
-    ----------
-    name : str
-        The op.
-    without : names of optional outputs that are not wanted
-    **arguments
-        The inputs and options by the table's names; optional inputs may be None.
 
-    Returns
-    -------
-    Tensor, tuple of Tensor, or None
-        The outputs in the table's order.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If shapes do not fit, an input is missing or unknown, or an input is no tensor.
-    """
-    results = tuple(apply_node(name, without, **arguments).outputs.values())
+def _call_symbolic(name: str, without: Iterable[str], arguments: dict[str, Any]) -> Any:
+    """`apply` on symbolic tensors."""
+    results = tuple(_apply_symbolic(name, without, arguments).outputs.values())
     return None if not results else results[0] if len(results) == 1 else results
 
 
-def apply_node(name: str, without: Iterable[str] = (), /, **arguments: Any) -> Node:
-    """`apply`, giving the node."""
+def _apply_symbolic(name: str, without: Iterable[str], arguments: dict[str, Any]) -> Node:
     op = OPS[name]
     inputs: dict[str, Tensor] = {}
     for argument in op.inputs:
@@ -305,9 +416,12 @@ def apply_node(name: str, without: Iterable[str] = (), /, **arguments: Any) -> N
                 continue
             raise TypeError(f"{name}: argument {argument.name!r} is missing")
         if not isinstance(value, Tensor):
-            raise TypeError(
-                f"{name}: argument {argument.name!r} must be a Tensor, got {type(value).__name__}"
-            )
+            if not isinstance(value, (np.ndarray, np.generic, list, int, float)):
+                raise TypeError(
+                    f"{name}: argument {argument.name!r} must be a Tensor, got "
+                    f"{type(value).__name__}"
+                )
+            value = constant(value)
         inputs[argument.name] = value
     if not arguments.keys() <= op.option_names:
         unknown = next(k for k in arguments if k not in op.option_names)
@@ -388,12 +502,80 @@ def reshape(x: Tensor, shape: Shape) -> Tensor:
     """
     old = math.prod(s for s in x.shape if s is not None)
     new = [s for s in shape if s is not None]
+    batched = bool(x.shape) and x.shape[0] is None
+    if x._value is not None and len(new) < len(shape) and x.shape:
+        new = [x._value.shape[0], *new]
     if new.count(-1) == 1:
         rest = math.prod(s for s in new if s != -1)
         new[new.index(-1)] = old // rest if rest else 0
-    batched = bool(x.shape) and x.shape[0] is None
     if math.prod(new) != old or any(s < 0 for s in new):
         raise ValueError(f"reshape: {x.shape} does not fit into {shape}")
+    if x._value is not None and not eager.is_tracing():
+        result: Tensor = eager.wrap(_own_array(x).reshape(new))
+        before = x.shape
+        eager.write_pullback([x], [result], lambda g: [reshape(g, before)])
+        return result
     out = Tensor(((None,) if batched else ()) + tuple(new), x.dtype)
     record(Node(None, {"x": x}, {}, {"out": out}))
     return out
+
+
+# --- eager tensors ------------------------------------------------------------------------------
+
+
+def constant(value: Any, dtype: Any = None) -> Tensor:
+    """An eager tensor with a copy of these numbers.
+
+    Parameters
+    ----------
+    value : array-like of numbers
+    dtype : {"float32", "float64", "int64"}, optional
+        By default floats become what `fastdl.floatx` says, whole numbers and booleans int64.
+
+    Raises
+    ------
+    TypeError
+        If it holds no real numbers.
+
+    >>> constant([1, 2]).numpy()
+    array([1, 2])
+    """
+    return eager.wrap(np.array(_as_value(value, dtype)))
+
+
+def _as_value(value: Any, dtype: Any) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"a tensor wants real numbers, got {array.dtype}")
+    if dtype is None:
+        dtype = runtime.floatx() if array.dtype.kind == "f" else np.int64
+    elif np.dtype(dtype).name not in ("float32", "float64", "int64"):
+        raise ValueError(f"constant: dtype must be float32, float64 or int64, got {dtype!r}")
+    return np.asarray(array, dtype, order="C")
+
+
+def from_dlpack(array: Any) -> Tensor:
+    """An eager tensor on the memory of another library's array, by the DLPack protocol.
+
+    >>> import numpy as np
+    >>> from_dlpack(np.ones(2, np.float32)).numpy()
+    array([1., 1.], dtype=float32)
+    """
+    return eager.wrap(_as_value(np.from_dlpack(array), None))
+
+
+def stop_gradient(x: Tensor) -> Tensor:
+    """The same values, through which no gradient flows."""
+    if x._value is not None and not eager.is_tracing():
+        return eager.wrap(_own_array(x))
+    out = Tensor(x.shape, x.dtype)
+    record(Node(None, {"x": x}, {"stop": True}, {"out": out}))
+    return out
+
+
+def _own_array(x: Tensor) -> np.ndarray:
+    """The value of an eager tensor, which nobody changes; a copy of a weight's."""
+    return x.numpy() if isinstance(x, Variable) else x._value
+
+
+eager.set_hooks(Tensor, _call_symbolic, _draw)

@@ -289,6 +289,11 @@ cdef int work(
 # Runs a few ops once, from an eager call.
 cdef void run_once(const Op *ops, int count, const Context *context) noexcept nogil
 
+# The same for any number of ops, with room for as many stages as they have phases.
+cdef void run_staged(
+    const Op *ops, int count, const Context *context, Stage *stages
+) noexcept nogil
+
 
 # --- for the kernels
 

@@ -345,6 +345,12 @@ loop_kernel.cost = loop_cost
 
 cdef void run_once(const Op *ops, int count, const Context *context) noexcept nogil:
     cdef Stage stages[EAGER_STAGES]
+    run_staged(ops, count, context, stages)
+
+
+cdef void run_staged(
+    const Op *ops, int count, const Context *context, Stage *stages
+) noexcept nogil:
     cdef Team team
     cdef int threads = 1, n, i
     n = plan(ops, count, context, threads_now(), EAGER_GRAIN, stages)

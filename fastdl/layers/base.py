@@ -16,7 +16,8 @@ import numpy as np
 
 from fastdl import initializers, regularizers, runtime
 from fastdl._names import refuse_unknown, snake_case
-from fastdl.tensor import Shape, Tensor, Variable, changes, current_trace, reshape
+from fastdl.kernels import eager
+from fastdl.tensor import Call, Shape, Tensor, Variable, changes, current_trace, reshape
 
 __all__ = ["Layer", "LayerCall"]
 
@@ -159,6 +160,7 @@ class Layer:
             value.reshape(shape), f"{self.name}/{name}", trainable, regularizers.get(regularizer)
         )
         self._weights.append(variable)
+        changes.note()
         return variable
 
     @property
@@ -183,10 +185,23 @@ class Layer:
     @property
     def trainable_weights(self) -> list[Variable]:
         """The weights that an optimizer may change."""
+        seen, known = self.__dict__.get("_known_trainable", (-1, ()))
+        latest = changes.latest
+        if seen != latest:
+            known = tuple(self._find_trainable())
+            self.__dict__["_known_trainable"] = latest, known
+        return list(known)
+
+    def _find_trainable(self) -> list[Variable]:
         if not self.trainable:
             return []
         inside = (w for layer in self.layers for w in layer.trainable_weights)
         return list(dict.fromkeys([*(w for w in self._weights if w.trainable), *inside]))
+
+    @property
+    def trainable_variables(self) -> list[Variable]:
+        """`trainable_weights`, by its other name."""
+        return self.trainable_weights
 
     @property
     def non_trainable_weights(self) -> list[Variable]:
@@ -230,13 +245,37 @@ class Layer:
         raise TypeError(f"{type(self).__name__} has no call(self, x)")
 
     def __call__(self, x: Any, *, training: bool | None = None) -> Any:
-        """Applies the layer to tensors: builds it on first use, then calls ``call``."""
+        """Applies the layer to tensors: builds it on first use, then calls ``call``.
+
+        Parameters
+        ----------
+        x : Tensor or array, or a list or dictionary of them
+            Eager tensors and arrays give eager tensors, symbolic ones symbolic tensors.
+        training : bool, optional
+            Whether to behave as in training; by default as the layer around it, else not.
+        """
+        if not eager.is_tracing():
+            if type(x) is not Tensor:
+                x = self._take(x)
+                symbolic = any(not t.is_eager for t in flatten(x))
+            else:
+                symbolic = x._value is None
+            if not symbolic:
+                return self._compute(x, training)
+        before = eager.set_tracing(True)
+        try:
+            return self._trace(x, training)
+        finally:
+            eager.set_tracing(before)
+
+    def _trace(self, x: Any, training: bool | None) -> Any:
+        """`__call__` on symbolic tensors."""
         tensors = flatten(x)
         for tensor in tensors:
             if not isinstance(tensor, Tensor):
                 raise TypeError(
-                    f"{self.name}: wants tensors, got {type(tensor).__name__}; call predict() for "
-                    f"arrays"
+                    f"{self.name}: wants tensors where a network is traced, got "
+                    f"{type(tensor).__name__}; fastdl.constant makes one of an array"
                 )
         if not self.built:
             self.build(map_structure(lambda t: t.shape, x))
@@ -257,6 +296,71 @@ class Layer:
         for tensor in outputs:
             tensor.layer_call = call
         return result
+
+    # --- on values ------------------------------------------------------------------------------
+
+    def _take(self, x: Any) -> Any:
+        """The input with arrays and numbers as eager tensors of the weights' type."""
+        if isinstance(x, Tensor):
+            return eager.wrap(x.value) if isinstance(x, Variable) else x
+        if isinstance(x, dict):
+            return {key: self._take(part) for key, part in x.items()}
+        if isinstance(x, (list, tuple)) and any(
+            isinstance(leaf, (Tensor, np.ndarray)) for leaf in flatten(x)
+        ):
+            return [self._take(part) for part in x]
+        try:
+            array = np.asarray(x)
+        except ValueError as error:
+            raise TypeError(f"{self.name}: wants tensors or arrays: {error}") from None
+        if array.dtype.kind not in "biuf":
+            raise TypeError(
+                f"{self.name}: wants tensors or arrays of real numbers, got "
+                f"{type(x).__name__ if array.dtype.kind == 'O' else array.dtype}"
+            )
+        return eager.wrap(np.asarray(array, self._float_type(), order="C"))
+
+    def _float_type(self) -> Any:
+        """The float type of the weights; the default one where there are none."""
+        seen, dtype = self.__dict__.get("_known_type", (-1, None))
+        if seen != changes.latest:
+            seen = changes.latest
+            weights = self.weights
+            dtype = weights[0].value.dtype if weights else np.dtype(runtime.floatx())
+            if self.built:
+                self._known_type = seen, dtype
+        return dtype
+
+    def _compute(self, x: Any, training: bool | None) -> Any:
+        """`__call__` on eager tensors."""
+        if not self.built:
+            self._build_for_values(x)
+        call = current_trace()
+        if call is not None:
+            return self._call_on_values(x, call.training if training is None else training)
+        with Call(bool(training), self):
+            return self._call_on_values(x, bool(training))
+
+    def _call_on_values(self, x: Any, training: bool) -> Any:
+        if self.__dict__.get("_training_argument", True) and self._takes_training():
+            return self.call(x, training=training)  # type: ignore[call-arg]
+        return self.call(x)
+
+    def _build_for_values(self, x: Any) -> None:
+        self.build(map_structure(lambda t: (None, *t.shape[1:]), x))
+        self.built = True
+        changes.note()
+
+    def next_draw(self) -> tuple[int, int]:
+        """Seed and step of the random numbers of one more call by the user."""
+        known = self.__dict__
+        if "seed" not in known and "_seed" not in known:
+            known["_seed"] = runtime.draw_seed()
+        known["_draws"] = step = known.get("_draws", 0) + 1
+        return known["seed"] if "seed" in known else known["_seed"], step
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k not in ("_known_type", "_known_trainable")}
 
     def _takes_training(self) -> bool:
         cached = self.__dict__.get("_training_argument")

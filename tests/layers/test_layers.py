@@ -198,9 +198,17 @@ def test_dense_used_on_another_width_names_both():
         layer(Input((5,)))
 
 
-def test_layers_of_arrays_say_what_to_call():
-    with pytest.raises(TypeError, match="predict"):
-        layers.Dense(2)(X)
+def test_layers_of_arrays_compute_at_once():
+    layer = layers.Dense(2)
+    out = layer(X)
+    np.testing.assert_allclose(out, X @ layer.kernel.value + layer.bias.value, 1e-5, 1e-6)
+
+
+def test_layers_refuse_what_is_no_array():
+    with pytest.raises(TypeError, match=r"dense.*real numbers.*U4"):
+        layers.Dense(2)("text")
+    with pytest.raises(TypeError, match=r"traced.*constant"):
+        layers.Add(name="dense")([Input((2,)), X])
 
 
 # --- own layers -----------------------------------------------------------------------------------
