@@ -49,6 +49,7 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_twenty_steps_of_an_mlp(name):
     ours, theirs = OPTIMIZERS[name]
+    fastdl.set_seed(0)  # centered RMSprop divides by what may nearly be 0
     rng = np.random.default_rng(0)
     x = rng.normal(size=(20 * 16, 30)).astype(np.float32)
     y = rng.integers(0, 5, len(x))
