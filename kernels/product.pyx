@@ -55,6 +55,10 @@ cdef enum: CACHE_LINE = 64, FAR_STRIDE = 8192
 # Elements of the depth that a partial sum is worth.
 cdef enum: LEAST_DEPTH = 512
 
+# Few rows times a large b: the depth is cut, into so many parts of so many elements at least, where
+# they need no more than a third of the memory of b.
+cdef enum: DEPTH_PARTS = 4, PART_DEPTH = 96
+
 # Of a byte that comes from beyond the caches.
 cdef double BYTE_NANOSECONDS = 0.03
 
@@ -123,6 +127,9 @@ cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
     parts = max(parts, smaller(<int64_t> (work / LARGE_NANOSECONDS), MANY_PIECES))
     strips = ceil_divide(p.M, op.bodies.matmul.tile_rows)
     panels = ceil_divide(p.N, op.bodies.matmul.tile_columns)
+    if p.form == NN and 3 * DEPTH_PARTS * p.M <= p.K and p.K >= DEPTH_PARTS * PART_DEPTH:
+        c.depth = DEPTH_PARTS
+        return c
     if p.form == TN and p.N <= WHOLE_ROW:
         c.rows = smaller(parts, strips)
     else:

@@ -35,6 +35,9 @@ cdef class Program:
     cdef size_t workspace_bytes
     cdef Plan plan_
     cdef int planned_threads
+    cdef double cost                    # of a full batch on one thread, roughly, in nanoseconds
+    cdef double pace[2]                 # ... as seen, on one thread and on all; 0: not yet
+    cdef int64_t stretches              # that have been run since it was cut anew
     cdef readonly int64_t capacity
     cdef readonly object totals
     cdef double *totals_at
@@ -62,5 +65,7 @@ cdef class Program:
     cdef int give_workspace(self, int64_t rows) except -1 nogil
     cdef int give_copies(self, int threads) except -1 nogil
 
-    # Runs some batches, on all the threads that were prepared for.
+    cdef bint together(self) noexcept nogil
+
+    # Runs some batches, on all the threads that were prepared for or on this one.
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil

@@ -18,7 +18,7 @@ from fastdl.kernels.call cimport Function, allocate
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
     SPAN, Context, Kernel, Loop, Moving, Op, Stage, Team, ceil_divide, flush_denormals, is_forced,
-    loop_kernel, note_run, note_team, note_threads, op_rows, plan, restore_denormals, smaller,
+    loop_kernel, note_run, note_team, note_threads, now_ns, op_rows, plan, restore_denormals, smaller,
     team_note, team_size, team_start, team_worked, threads_now, work,
 )
 
@@ -31,9 +31,15 @@ cnp.import_array()
 # Work in nanoseconds that makes one more thread worth while: what a barrier costs, some times over.
 cdef enum: PROGRAM_GRAIN = 2500
 
-# A batch that is shorter than this stays on one thread: its arrays would wander between the cores'
-# caches for longer than is gained.
-cdef enum: WORTH_SHARING = 600000
+# A batch shorter than ALONE_BELOW is left to one thread, one longer than TOGETHER_ABOVE to all of
+# them. Between, where arrays wander between the cores' caches and others may want a core, a program
+# finds out by running: the first TRIES stretches take turns, then the faster way goes on, and at
+# every LOOK_AGAIN-th stretch the other is looked at again. (Results are the same bits either way.)
+cdef enum: ALONE_BELOW = 20000, TOGETHER_ABOVE = 3000000, FIRST_TOGETHER = 200000
+cdef enum: TRIES = 6, LOOK_AGAIN = 128
+
+# How much slower than seen before a way may look after one stretch: others' bursts pass.
+cdef double PATIENCE = 1.1
 
 # An answer that takes longer than this lets others have the GIL meanwhile.
 cdef enum: WORTH_RELEASING = 50000
@@ -401,13 +407,15 @@ cdef class Program:
         cdef double cost
         cdef Context context
         cdef int kind, i, ops = self.feeds + self.heads + self.fetches, threads = threads_now()
-        self.planned_threads = threads
         memset(&context, 0, sizeof(context))
         context.rows = smaller(batch, total)
         self.give_workspace(context.rows)
         self.give_workspace((total - 1) % batch + 1)
         cost = total_cost(self.ops, ops, &context)
-        if cost < WORTH_SHARING and not is_forced():
+        if cost != self.cost or threads != self.planned_threads:
+            self.stretches, self.pace[0], self.pace[1] = 0, 0, 0
+        self.cost, self.planned_threads = cost, threads
+        if cost < ALONE_BELOW and not is_forced():
             threads = 1
         self.plan_.threads = 1
         for kind in range(2):
@@ -455,16 +463,38 @@ cdef class Program:
         self.copies_for = threads
         return 0
 
+    cdef bint together(self) noexcept nogil:
+        """Whether the next stretch runs on all threads rather than on one."""
+        cdef bint better
+        if self.plan_.threads == 1:
+            return False
+        if self.cost > TOGETHER_ABOVE or is_forced():
+            return True
+        if self.stretches < TRIES:
+            return (self.stretches + (self.cost > FIRST_TOGETHER)) % 2
+        better = self.pace[True] < self.pace[False]
+        return not better if self.stretches % LOOK_AGAIN == 0 else better
+
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil:
         cdef Team team
+        cdef bint together = self.together()
+        cdef int64_t begin = now_ns() if self.plan_.threads > 1 else 0
+        cdef double pace
         team_start(&team)
-        if self.plan_.threads == 1:
-            share_of_stretch(&self.plan_, stretch, &team, 0, 1)
-        else:
+        if together:
             note_team()
             with parallel(num_threads=self.plan_.threads):
                 share_of_stretch(&self.plan_, stretch, &team, threadid(), team_size())
+        else:
+            share_of_stretch(&self.plan_, stretch, &team, 0, 1)
         note_threads(team_worked(&team))
+        if self.plan_.threads > 1:
+            pace = <double> (now_ns() - begin) / stretch.count
+            if self.stretches >= 2:     # both ways have run once: nothing is cold any more
+                if self.pace[together] > 0:
+                    pace = min(pace, PATIENCE * self.pace[together])
+                self.pace[together] = pace
+            self.stretches += 1
 
     def run(self, int64_t batch, *, int64_t step=0, int64_t seed=0, double learning_rate=0) -> None:
         """Runs all rows that are bound, in batches, in the order in which they lie.
