@@ -71,8 +71,20 @@ INLINE __m256i part_mask(int64_t lanes) {
 INLINE vec load_part(const real *p, int64_t lanes) {
     return (vec)_mm256_maskload_ps(p, part_mask(lanes));
 }
+/* In halves: a masked store is dozens of steps on AMD's processors. */
 INLINE void store_part(real *p, vec x, int64_t lanes) {
-    _mm256_maskstore_ps(p, part_mask(lanes), (__m256)x);
+    __m128 part = _mm256_castps256_ps128((__m256)x);
+    if (lanes & 4) {
+        _mm_storeu_ps(p, part);
+        part = _mm256_extractf128_ps((__m256)x, 1);
+        p += 4;
+    }
+    if (lanes & 2) {
+        _mm_storel_pi((__m64 *)p, part);
+        part = _mm_movehl_ps(part, part);
+        p += 2;
+    }
+    if (lanes & 1) _mm_store_ss(p, part);
 }
 #else
 INLINE __m256i part_mask(int64_t lanes) { return (__m256i)((ivec){0, 1, 2, 3} < (whole)lanes); }
@@ -80,7 +92,13 @@ INLINE vec load_part(const real *p, int64_t lanes) {
     return (vec)_mm256_maskload_pd(p, part_mask(lanes));
 }
 INLINE void store_part(real *p, vec x, int64_t lanes) {
-    _mm256_maskstore_pd(p, part_mask(lanes), (__m256d)x);
+    __m128d part = _mm256_castpd256_pd128((__m256d)x);
+    if (lanes & 2) {
+        _mm_storeu_pd(p, part);
+        part = _mm256_extractf128_pd((__m256d)x, 1);
+        p += 2;
+    }
+    if (lanes & 1) _mm_store_sd(p, part);
 }
 #endif
 #else
