@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fastdl.kernels.table import OPS
-from fastdl.tensor import Node, Tensor, Trace, apply, apply_node, reshape
+from fastdl.tensor import Node, Tensor, Trace, apply, apply_node, inside, reshape
 
 __all__ = ["Step", "differentiate", "fuse", "prune", "root"]
 
@@ -80,9 +80,12 @@ def differentiate(
                 if (g := gradient(t)) is not None
             }
             if out_grads:
-                for name, value in _backward(node, out_grads, needed):
-                    contribute(node.inputs[name], value)
+                with inside(node.layer):
+                    for name, value in _backward(node, out_grads, needed):
+                        contribute(node.inputs[name], value)
         gradients = {t: g for t in wanted if (g := gradient(t)) is not None}
+    for node in trace.nodes:
+        node.backward = True
     return trace.nodes, gradients
 
 

@@ -227,10 +227,17 @@ class Lowered:
         The block that all tensors share, and what they would take each on their own.
     ops : list of list of str
         The names of the ops in order, each with its tails.
+    nodes : list of list of Node
+        What each op of the program computes: one node, with its tails, or updates side by side.
+    array_of : callable
+        Gives the array of a tensor of the program, as long as it is alive there.
     """
 
-    def __init__(self, program: Program, buffers: _Buffers, steps: list[Step]) -> None:
+    def __init__(
+        self, program: Program, buffers: _Buffers, steps: list[Step], nodes: list[list[Node]]
+    ) -> None:
         self.program = program
+        self.nodes, self.array_of = nodes, buffers
         self.arena_bytes = buffers.bytes
         self.buffer_bytes = buffers.bytes_in_all
         self.ops = [[n.name for n in step.nodes] for step in steps]
@@ -263,7 +270,7 @@ def lower(
     fixed = {total: sums[i] for i, total in enumerate(totals)}
     fixed.update(_gradient_ranges(steps, dtype))
     buffers = _Buffers(steps, capacity, dtype, fixed, feeds, fetches)
-    entries = []
+    entries, nodes = [], []
     at = 0
     while at < len(steps):
         count, entry = _merged_update(steps[at:], buffers)
@@ -271,11 +278,12 @@ def lower(
             entries.append(entry)
         else:
             entries += [_entry(n, buffers, k > 0) for k, n in enumerate(steps[at].nodes)]
+        nodes.append([node for step in steps[at : at + count] for node in step.nodes])
         at += count
     program = Program(
         capacity, entries, [buffers(t) for t in feeds], [buffers(t) for t in fetches], sums
     )
-    return Lowered(program, buffers, steps)
+    return Lowered(program, buffers, steps, nodes)
 
 
 Entry = tuple[str, list[Any], dict[str, Any], int, bool]

@@ -233,7 +233,9 @@ def _evaluation(model: Model, capacity: int, weighted: bool) -> Compiled:
     return _with_totals(model, trace.nodes, inputs, objective, capacity)
 
 
-def training_program(model: Model, capacity: int, weighted: bool = False) -> Compiled:
+def training_program(
+    model: Model, capacity: int, weighted: bool = False, fused: bool = True
+) -> Compiled:
     """The program of one training step: forward, losses, metrics, backward, updates."""
     inputs = _placeholders(model)
     variables = model.trainable_weights
@@ -245,7 +247,7 @@ def training_program(model: Model, capacity: int, weighted: bool = False) -> Com
         own = _own_memory(gradients, objective)
         model.optimizer.apply({v: own[v] for v in variables if v in own})
     nodes = [*forward.nodes, *backward, *updates.nodes]
-    return _with_totals(model, nodes, inputs, objective, capacity)
+    return _with_totals(model, nodes, inputs, objective, capacity, fused)
 
 
 def _own_memory(gradients: dict[Tensor, Tensor], objective: _Objective) -> dict[Tensor, Tensor]:
@@ -261,10 +263,15 @@ def _own_memory(gradients: dict[Tensor, Tensor], objective: _Objective) -> dict[
 
 
 def _with_totals(
-    model: Model, nodes: list[Any], inputs: list[Tensor], objective: _Objective, capacity: int
+    model: Model,
+    nodes: list[Any],
+    inputs: list[Tensor],
+    objective: _Objective,
+    capacity: int,
+    fused: bool = True,
 ) -> Compiled:
     lowered = lower(
-        fuse(prune(nodes, ()), model.fuse),
+        fuse(prune(nodes, ()), fused and model.fuse),
         capacity=capacity,
         dtype=model_dtype(model),
         feeds=[*inputs, *objective.feeds],

@@ -9,10 +9,11 @@ symbolic wherever others are. An eager tensor among symbolic ones is a constant.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -275,12 +276,18 @@ class Variable(Tensor):
 
 @dataclass(eq=False)
 class Node:
-    """One call of an op on tensors. ``op`` is None for a reshape, which computes nothing."""
+    """One call of an op on tensors. ``op`` is None for a reshape, which computes nothing.
+
+    ``layer`` is the layer in whose ``call`` it stands, and None outside of layers; what is computed
+    for a gradient (``backward``) has the layer of what it is the gradient of.
+    """
 
     op: Op | None
     inputs: dict[str, Tensor]
     options: dict[str, Any]
     outputs: dict[str, Tensor]
+    layer: Any = None
+    backward: bool = False
 
     @property
     def name(self) -> str:
@@ -296,9 +303,20 @@ class Node:
 
 class _State(threading.local):
     trace: Trace | Call | None = None
+    layer: Any = None
 
 
 _state = _State()
+
+
+@contextlib.contextmanager
+def inside(layer: Any) -> Iterator[None]:
+    """Has what is recorded in the block belong to this layer."""
+    before, _state.layer = _state.layer, layer
+    try:
+        yield
+    finally:
+        _state.layer = before
 
 
 class Call:
@@ -379,6 +397,7 @@ def _draw() -> tuple[int, int]:
 
 def record(node: Node) -> Node:
     """Links the node to its outputs and adds it to the open trace."""
+    node.layer = _state.layer
     for name, tensor in node.outputs.items():
         tensor.node = node
         tensor.name = tensor.name or f"{node.name}.{name}"

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastdl import resume
-from fastdl.callbacks import BackupAndRestore, CallbackList, History
+from fastdl.callbacks import BackupAndRestore, CallbackList, History, TerminateOnNaN
 from fastdl.callbacks import Progress as ProgressCallback
 from fastdl.data import Rows, as_inputs, as_targets, as_weights, hold_out, take
+from fastdl.diagnosis import Watch
 from fastdl.kernels.course import Course
 from fastdl.programs import Compiled, compiled
 from fastdl.progress import Progress, resolve_verbose
@@ -75,7 +76,7 @@ def fit(
     run = Run(model, data, batch_size, epochs, verbose, listeners, shuffle, initial_epoch, place)
     history = run.go()
     losses = history.history.get("loss", [])
-    if losses and not math.isfinite(losses[-1]):
+    if losses and not math.isfinite(losses[-1]) and not run.watching:
         first = next(i for i, loss in enumerate(losses) if not math.isfinite(loss))
         warnings.warn(
             f"{model.name}: the loss became {losses[first]} in epoch "
@@ -163,6 +164,7 @@ class Run:
         self.place = place
         #: Files that callbacks asked for.
         self.to_save: list[str | os.PathLike[str]] = []
+        self.data = data
         rows, validation = data.rows, data.validation
         self.rows, self.shuffle = rows.count, bool(shuffle)
         self.batch_size = min(int(batch_size), rows.count)
@@ -207,6 +209,9 @@ class Run:
         model.history = self.history
         model.stop_training = place is not None and place.stopped
 
+        self.watching = [c for c in listeners.callbacks if isinstance(c, TerminateOnNaN)]
+        self.watch: Watch | None = None
+
     @property
     def totals(self) -> np.ndarray:
         """What the epoch under way has added up."""
@@ -232,6 +237,8 @@ class Run:
         self.listeners.on_train_begin({})
         if self.place is not None:
             self.place.restore_run(self)
+        if self.watching:
+            self.watch = Watch(self)
         logs: dict[str, float] = {}
         try:
             if not self.listeners.callbacks and not self.progress.level:
@@ -252,10 +259,26 @@ class Run:
         course.schedule = optimizer.schedule
         if optimizer.schedule is None:
             course.learning_rate = optimizer.learning_rate
+        if self.watch is not None:
+            self.watch.before(until == "batch")
+            seconds = min(seconds, self.watch.interval)
         try:
-            return course.advance(until, seconds, batch)
+            reached = course.advance(until, seconds, batch)
+            if reached == "not finite":
+                self._not_finite()
+                return "batch" if until == "batch" else course.advance("epoch", _FOREVER)
+            return reached
         finally:
             optimizer.iterations = course.step
+
+    def _not_finite(self) -> None:
+        """Has those who watch know where it comes from, and ends the epoch before that batch."""
+        assert self.watch is not None
+        finding = self.watch.find()
+        self.course.watched = 0
+        for callback in self.watching:
+            callback.found(finding)
+        self.course.go_to(self.course.batches, self.course.step, self.totals)
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         course, listeners = self.course, self.listeners

@@ -529,6 +529,55 @@ cdef class Program:
             note_run(-1)
             self.leave()
 
+    def step_through(self, visit, int64_t batch, int64_t index, cnp.ndarray order=None, *,
+                     int64_t step=0, int64_t seed=0, double learning_rate=0) -> None:
+        """Runs one batch op by op, for those who want to look between two of them.
+
+        Parameters
+        ----------
+        visit : callable
+            ``visit(i)`` is called after the i-th op, feeds first; what it returns, if true, ends
+            the batch there.
+        batch : int
+            Rows of a full batch.
+        index : int
+            Which batch of the rows that are bound.
+        order : array of int64, optional
+            The order of the rows.
+        """
+        cdef Context context
+        cdef Team team
+        cdef Stage *stages = self.plan_.stages[0]
+        cdef uint64_t state
+        cdef int64_t total = self.bound_rows()
+        cdef int i, count
+        cdef bint worked = False
+        if not 1 <= batch <= self.capacity or not 0 <= index < ceil_divide(total, batch):
+            raise ValueError(f"Program: no batch {index} of {batch} rows in {total}")
+        if order is not None and (order.dtype != np.int64 or order.size != total
+                                  or not order.flags.c_contiguous):
+            raise ValueError("Program: the order must be int64, one for each row")
+        memset(&context, 0, sizeof(context))
+        context.first = index * batch
+        context.rows = smaller(batch, total - context.first)
+        context.order = NULL if order is None else <int64_t *> cnp.PyArray_DATA(order)
+        context.step, context.seed, context.learning_rate = step, seed, learning_rate
+        self.totals.fill(0)
+        self.enter()
+        try:
+            self.give_workspace(context.rows)
+            self.give_copies(1)
+            team_start(&team)
+            for i in range(self.feeds + self.heads):
+                state = flush_denormals()
+                count = plan(&self.ops[i], 1, &context, 1, PROGRAM_GRAIN, stages)
+                work(stages, count, &context, &team, 0, 1, 1, &worked)
+                restore_denormals(state)
+                if visit(i):
+                    break
+        finally:
+            self.leave()
+
 
 cdef void share_of_stretch(
     const Plan *cut, const Stretch *stretch, Team *team, int thread, int size

@@ -8,7 +8,7 @@ from fastdl.callbacks.checkpoint import BackupAndRestore, ModelCheckpoint
 from fastdl.callbacks.history import History
 from fastdl.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from fastdl.callbacks.logs import CSVLogger, LambdaCallback, Progress, TensorBoard
-from fastdl.callbacks.stopping import EarlyStopping
+from fastdl.callbacks.stopping import EarlyStopping, TerminateOnNaN
 
 __all__ = [
     "BackupAndRestore",
@@ -23,4 +23,5 @@ __all__ = [
     "Progress",
     "ReduceLROnPlateau",
     "TensorBoard",
+    "TerminateOnNaN",
 ]

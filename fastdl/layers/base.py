@@ -17,7 +17,16 @@ import numpy as np
 from fastdl import initializers, regularizers, runtime
 from fastdl._names import refuse_unknown, snake_case
 from fastdl.kernels import eager
-from fastdl.tensor import Call, Shape, Tensor, Variable, changes, current_trace, reshape
+from fastdl.tensor import (
+    Call,
+    Shape,
+    Tensor,
+    Variable,
+    changes,
+    current_trace,
+    inside,
+    reshape,
+)
 
 __all__ = ["Layer", "LayerCall"]
 
@@ -284,9 +293,11 @@ class Layer:
             trace = current_trace()
             if training is None:
                 training = trace.training if trace is not None else False
-            result = self.call(x, training=training)  # type: ignore[call-arg]
+            with inside(self):
+                result = self.call(x, training=training)  # type: ignore[call-arg]
         else:
-            result = self.call(x)
+            with inside(self):
+                result = self.call(x)
         if not all(isinstance(t, Tensor) for t in flatten(result)):
             raise TypeError(f"{self.name}: call must return tensors, got {type(result).__name__}")
         # What is handed through gets a name of its own, so that a Model finds this call again.
