@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import math
 import threading
@@ -376,7 +377,7 @@ class Layer:
     def _takes_training(self) -> bool:
         cached = self.__dict__.get("_training_argument")
         if cached is None:
-            cached = "training" in inspect.signature(self.call).parameters
+            cached = _takes_training(getattr(self.call, "__func__", self.call))
             self.__dict__["_training_argument"] = cached
         return cached
 
@@ -396,6 +397,11 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+
+@functools.lru_cache(512)
+def _takes_training(call: Any) -> bool:
+    return "training" in inspect.signature(call).parameters
 
 
 def flatten(structure: Any) -> list[Any]:
