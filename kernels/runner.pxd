@@ -138,6 +138,26 @@ cdef extern from "simd/bodies.h" nogil:
         int64_t tile_rows, tile_columns
         double nanoseconds
         const void *one
+    ctypedef struct Axis:
+        int64_t stride, dilation, before, kernel, input, output
+    ctypedef struct Convolution:
+        Axis rows, columns
+        int64_t C, O, groups
+        bint backward
+    ctypedef struct ConvolutionBlock:
+        int64_t image, images, row, rows, column, columns
+    ctypedef struct ConvolutionBodies:
+        int64_t (*panels)(int64_t channels) noexcept nogil
+        int64_t (*packed_size)(const Convolution *shape) noexcept nogil
+        void (*pack)(
+            void *packed, const void *weight, const Convolution *shape, int64_t group,
+            int64_t panel) noexcept nogil
+        void (*block)(
+            void *out, const void *x, const void *packed, const void *bias,
+            const Convolution *shape, const ConvolutionBlock *block) noexcept nogil
+        void (*weights)(
+            void *grad_weight, const void *x, const void *grad_out, const Convolution *shape,
+            int64_t group, int64_t panel, int64_t image, int64_t images) noexcept nogil
     ctypedef struct CalibrateBodies:
         int64_t (*fma_peak)(void *sink, int64_t iterations) noexcept nogil
         void (*triad)(void *a, const void *b, const void *c, int64_t n) noexcept nogil
@@ -162,6 +182,7 @@ cdef extern from "simd/bodies.h" nogil:
         const LossBodies *loss
         const UpdateBodies *update
         const MatmulBodies *matmul
+        const ConvolutionBodies *convolution
         const CalibrateBodies *calibrate
 
 

@@ -14,6 +14,13 @@ from fastdl.layers.activation import (
     Tanh,
 )
 from fastdl.layers.base import Layer
+from fastdl.layers.convolution import (
+    Conv1D,
+    Conv2D,
+    Conv2DTranspose,
+    DepthwiseConv2D,
+    SeparableConv2D,
+)
 from fastdl.layers.dense import Dense
 from fastdl.layers.dropout import Dropout, GaussianNoise
 from fastdl.layers.input import Input, InputLayer
@@ -29,7 +36,11 @@ __all__ = [
     "Add",
     "BatchNormalization",
     "Concatenate",
+    "Conv1D",
+    "Conv2D",
+    "Conv2DTranspose",
     "Dense",
+    "DepthwiseConv2D",
     "Dropout",
     "Flatten",
     "GaussianNoise",
@@ -41,6 +52,7 @@ __all__ = [
     "Multiply",
     "ReLU",
     "Reshape",
+    "SeparableConv2D",
     "SiLU",
     "Sigmoid",
     "Softmax",

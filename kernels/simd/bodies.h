@@ -16,6 +16,7 @@
 #include "loss.h"
 #include "update.h"
 #include "matmul.h"
+#include "convolution.h"
 #include "calibrate.h"
 
 typedef struct {
@@ -27,6 +28,7 @@ typedef struct {
     const LossBodies *loss;
     const UpdateBodies *update;
     const MatmulBodies *matmul;
+    const ConvolutionBodies *convolution;
     const CalibrateBodies *calibrate;
 } Bodies;
 

@@ -1,7 +1,8 @@
 """Calls of every op, made from the op table: sizes, options, inputs that suit them, tolerances.
 
 A new op is found by itself. It needs a line here only where standard normal numbers are no sensible
-input for it, or where the default tolerance does not fit.
+input for it, or where the default tolerance does not fit. One with a geometry needs its sizes and
+options in `geometries.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import oracle
+from geometries import GEOMETRIES
 
 from fastdl import kernels
 from fastdl.kernels.runner import registered_ops
@@ -96,7 +98,8 @@ def axis_length(axis: str, lengths) -> int:
 def expected(op: Op, inputs, options, lengths) -> dict[str, np.ndarray]:
     """The oracle's answer by name. Raises AttributeError for an op that it does not have."""
     function = getattr(oracle, op.name)
-    extra = {"columns": lengths["C"]} if "columns" in inspect.signature(function).parameters else {}
+    known = {"columns": lengths.get("C"), "lengths": lengths}
+    extra = {k: v for k, v in known.items() if k in inspect.signature(function).parameters}
     with np.errstate(all="ignore"):
         results = function(**inputs, **options, **extra)
     written = [a.name for a in op.arguments if a.role != "in"]
@@ -109,6 +112,9 @@ def expected(op: Op, inputs, options, lengths) -> dict[str, np.ndarray]:
 
 def extents(op: Op):
     """All lengths to try an op with, by letter; B's is a tuple."""
+    if op.geometry is not None:
+        yield from (complete(op, *extent) for extent in GEOMETRIES[op.name].extents)
+        return
     if any("B" in a.axes for a in op.arguments):
         if not op.letters:
             yield from ({"B": (n,)} for n in LENGTHS)
@@ -123,7 +129,20 @@ def extents(op: Op):
 
 def complete(op: Op, rows, lengths) -> dict[str, object]:
     """Lengths by letter from lengths in the order of the letters."""
+    if op.geometry is not None:
+        return GEOMETRIES[op.name].complete(rows, lengths)
     return {"B": rows, **dict(zip(op.letters, lengths, strict=False))}
+
+
+def derived(op: Op, lengths, options) -> dict[str, object]:
+    """The lengths, those of channels rounded up to whole groups, and what follows from them."""
+    if op.geometry is None:
+        return lengths
+    known = {letter: n for letter, n in lengths.items() if letter != "B"}
+    groups = options.get("groups", 1)
+    known.update({k: -(-known[k] // groups) * groups for k in ("C", "O") if k in known})
+    op.derive(known, op.defaults | options)
+    return {"B": lengths["B"], **known}
 
 
 def other_values(option: Option) -> list:
@@ -141,6 +160,8 @@ def other_values(option: Option) -> list:
 
 def required(op: Op) -> dict[str, object]:
     """The options without a default, given."""
+    if op.geometry is not None:
+        return dict(GEOMETRIES[op.name].options)
     return {o.name: other_values(o)[0] for o in op.options if o.default is None}
 
 
@@ -149,6 +170,11 @@ def variants(op: Op):
     base = required(op)
     optional = any(a.optional for a in op.inputs)
     yield base, True
+    if op.geometry is not None:
+        for changes in GEOMETRIES[op.name].others:
+            for given in (True, False)[: 1 + optional]:
+                yield {**base, **changes}, given
+        return
     if optional:
         yield base, False
     together: dict[str, object] = {}
@@ -198,6 +224,7 @@ def forward_of(op: Op) -> Op | None:
 
 def draw_inputs(op: Op, lengths, options, optional=True, seed=0) -> dict[str, np.ndarray | None]:
     """Inputs in float64. Saved results that a backward op reads are the forward op's own."""
+    lengths = derived(op, lengths, options)
     generator = np.random.default_rng(zlib.crc32(repr((op.name, lengths, seed)).encode()))
     inputs: dict[str, np.ndarray | None] = {}
     for argument in op.inputs:
@@ -232,6 +259,7 @@ def options_of(op: Op, options) -> dict[str, object]:
 
 
 def make_case(op: Op, lengths, options, dtype, optional=True, seed=0) -> Case:
+    lengths = derived(op, lengths, options)
     inputs = draw_inputs(op, lengths, options, optional, seed)
     typed = {
         a.name: None if inputs[a.name] is None else inputs[a.name].astype(dtype_of(a, dtype))
@@ -258,6 +286,8 @@ def cases(name: str, dtype):
 def small_case(name: str, dtype=np.float32, rows=(3, 2), lengths=(5, 4, 6), **options) -> Case:
     """One ordinary case of an op, with all optional arguments."""
     op = OPS[name]
+    if op.geometry is not None:  # of which the array has more axes
+        rows, lengths = (2,), (4, 5, 3)
     return make_case(op, complete(op, rows, lengths), {**required(op), **options}, dtype)
 
 
@@ -277,6 +307,9 @@ def call(case: Case, arguments=None, **outputs):
 def needs_outputs(op: Op) -> bool:
     """Whether outputs have to be given, because the inputs do not say their shapes."""
     known = {axis for a in op.inputs for axis in a.axes}
+    if op.geometry is not None:
+        lengths = {k: n for k, n in small_case(op.name).lengths.items() if k in known - {"B"}}
+        known |= derived(op, {"B": (), **lengths}, required(op)).keys()
     return not all(
         axis in known or axis.isdigit() or "+" in axis for a in op.outputs for axis in a.axes
     )
@@ -290,6 +323,7 @@ _STRICT = {
     "sigmoid_forward", "tanh_forward", "add", "multiply", "multiply_backward", "scale",
     "scale_backward", "concatenate", "concatenate_backward", "dropout_forward",
     "dropout_backward", "categorical_accuracy", "sparse_categorical_accuracy",
+    "max_pool_forward",
 }  # fmt: skip
 
 
@@ -325,7 +359,7 @@ def _norm_bound(case: Case, name: str, value):
 def tolerance(case: Case, name: str, value: np.ndarray):
     """How far an output may be from the oracle's value."""
     epsilon = np.finfo(case.dtype).eps
-    if case.op.name.startswith(("matmul", "dense")):
+    if case.op.name.startswith(("matmul", "dense", "conv")):
         bound = _product_bound(case, name) + 4 * np.abs(value)
     elif "norm_" in case.op.name and case.op.name != "squared_norm":
         bound = _norm_bound(case, name, value)

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import oracle
 import pytest
-from cases import NAMES, complete, draw_inputs, options_of, other_values, required
+from cases import NAMES, complete, draw_inputs, options_of, other_values, required, variants
 
 from fastdl import kernels
 from fastdl.kernels.table import OPS
@@ -28,6 +28,9 @@ LOSSES = [name for name in NAMES if any(a.name == "grad_pred" for a in OPS[name]
 
 def option_sets(op):
     """Ordinary options, and each with another value; tails are not part of an op's gradient."""
+    if op.geometry is not None:
+        yield from (options for options, _ in variants(op))
+        return
     base = required(op)
     yield base
     for option in op.options:

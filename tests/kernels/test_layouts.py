@@ -183,11 +183,11 @@ def test_overlapping_arrays_are_as_if_copied(data):
     """Or refused with nothing changed."""
     name, target, source = data.draw(st.sampled_from(PAIRS))
     case = small_case(name, data.draw(st.sampled_from([np.float32, np.float64])))
-    memory = 0.1 + 0.8 * np.random.default_rng(0).random(400).astype(case.dtype)
+    memory = 0.1 + 0.8 * np.random.default_rng(0).random(4000).astype(case.dtype)
     views = {}
     for argument in (target, source):
         shape = shape_of(argument, case.lengths)
-        steps = data.draw(st.lists(st.sampled_from([1, 1, 1, 2, -1]), min_size=3, max_size=3))
+        steps = data.draw(st.lists(st.sampled_from([1, 1, 1, 2, -1]), min_size=5, max_size=5))
         views[argument.name] = _view(memory, data.draw(st.integers(0, 40)), shape, steps)
     inputs = {k: views[k] if k in views and k != target.name else v
               for k, v in case.arguments().items()}  # fmt: skip

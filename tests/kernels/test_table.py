@@ -29,7 +29,7 @@ def test_oracle_takes_the_names_and_defaults_of_the_table(name):
     op, parameters = OPS[name], inspect.signature(getattr(oracle, name)).parameters
     options = [*op.options, *([op.tail] if op.tail else [])]
     wanted = [a.name for a in op.inputs] + [o.name for o in options]
-    assert [p for p in parameters if p != "columns"] == wanted
+    assert [p for p in parameters if p not in ("columns", "lengths")] == wanted
     for option in options:
         default = parameters[option.name].default
         assert default == (inspect.Parameter.empty if option.default is None else option.default)
@@ -74,18 +74,22 @@ def test_gradients_go_by_names(name):
     covered = list(op.passes)
     assert "out" in known
     for backward in (OPS[b] for b in op.backward):
+        renamed = {}  # grad_out's letters may be other ones than those of out
         for argument in backward.inputs:
             if argument.name == "grad_out":
-                assert argument.axes == known["out"].axes
+                axes, named = argument.own_axes, known["out"].own_axes
+                renamed = dict(zip(axes, named[len(named) - len(axes) :], strict=True))
+                assert argument.axes == known["out"].axes or argument.batched
             else:
                 assert argument.name in known, f"{backward.name} reads what {name} does not have"
                 assert argument.axes == known[argument.name].axes
                 assert argument.dtype == known[argument.name].dtype
-                assert argument.optional == known[argument.name].optional
+                if known[argument.name].role != "out":
+                    assert argument.optional == known[argument.name].optional
         for argument in backward.outputs:
             assert argument.name.startswith("grad_")
             source = argument.name.removeprefix("grad_")
-            assert argument.axes == inputs[source].axes
+            assert tuple(renamed.get(x, x) for x in argument.axes) == inputs[source].axes
             covered.append(source)
         for option in backward.options:
             assert option in op.options, f"{backward.name} takes an option that {name} does not"

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cases import DTYPES, NAMES, call, complete, make_case, required, variants
+from geometries import GEOMETRIES
 
 from fastdl.kernels import runner
 from fastdl.kernels.table import OPS
@@ -12,6 +13,8 @@ SIZES = (((2300,), (70, 45, 130)), ((3,), (130, 1100, 2300)), ((97, 5), (33, 10,
 
 
 def sizes(op):
+    if op.geometry is not None:
+        return [complete(op, *size) for size in GEOMETRIES[op.name].large]
     if not op.letters:
         return [{"B": (n,)} for n in (40000, 20481)]
     if op.letters in (("N",), ("K",)):

@@ -1,0 +1,291 @@
+"""Convolutions of images, backward by images and weight, and transposed convolutions.
+
+Shapes: x (B, H, W, C), weight (R, S, I, O) with I = C / groups, out (B, P, Q, O). A transposed
+convolution is the gradient by x used as a layer: it shares all functions here.
+
+    convolve  PACK: pieces are panels of the weight, copied for the micro-kernel into the workspace.
+              APPLY: pieces are blocks of the target (some images, or some rows of one), all
+              channels of it; each is written by its piece alone, and then the tail runs on it.
+    weights   SUM: pieces are panels of the weight's columns times groups of images, each with its
+              place in the workspace; or in the gradient itself where all images are one group.
+              MERGE: pieces are stretches of the gradient: the groups' parts are added in order, and
+              the tail runs.
+
+Each makes 2*B*P*Q*O*R*S*I operations, fewer at edges that the kernel reaches over. It reads source
+and weight, 1/V of a panel a time, from the caches, and touches each array in memory once.
+"""
+
+from libc.stdint cimport int64_t
+
+from fastdl.kernels.runner cimport (
+    SPAN, Context, Convolution, ConvolutionBlock, Kernel, Op, ceil_divide, op_rows, register,
+    smaller,
+)
+
+
+cdef extern from "simd/convolution.h" nogil:
+    enum: CONVOLUTION_PIXELS
+
+
+# Which op: the place of its kernel in `kernels`.
+cdef enum:
+    FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT
+    TRANSPOSE_FORWARD, TRANSPOSE_BACKWARD_INPUT, TRANSPOSE_BACKWARD_WEIGHT, KINDS
+
+cdef enum: PACK, APPLY                  # phases of convolve
+cdef enum: SUM, MERGE                   # phases of weights
+
+cdef enum:
+    STRIDE_HEIGHT, STRIDE_WIDTH, DILATION_HEIGHT, DILATION_WIDTH, TOP, BOTTOM, LEFT, RIGHT, GROUPS
+
+# A piece is worth some nanoseconds of work. FEW pieces of them keep threads evenly busy.
+cdef enum: PIECE_NANOSECONDS = 10000, FEW_PIECES = 16
+
+# Pixels that a group of images for a partial sum has at least.
+cdef enum: LEAST_PIXELS = 512
+
+# Of a byte that comes from beyond the caches.
+cdef double BYTE_NANOSECONDS = 0.03
+
+
+cdef Convolution shape_of(const Op *op) noexcept nogil:
+    cdef Convolution c
+    cdef int64_t kind = op.kernel.variant
+    cdef int H, P, R, C, O
+    if kind == FORWARD or kind == TRANSPOSE_BACKWARD_INPUT:
+        P, O, H, C, R = 0, 2, 3, 5, 6       # P Q O H W C R S I
+    elif kind == BACKWARD_INPUT or kind == TRANSPOSE_FORWARD:
+        H, C, P, O, R = 0, 2, 3, 5, 6       # H W C P Q O R S I
+    elif kind == BACKWARD_WEIGHT:
+        R, O, H, C, P = 0, 3, 4, 6, 7       # R S I O H W C P Q
+    else:
+        R, O, P, H, C = 0, 3, 4, 6, 8       # R S I O P Q H W C
+    c.rows.input, c.columns.input = op.sizes[H], op.sizes[H + 1]
+    c.rows.output, c.columns.output = op.sizes[P], op.sizes[P + 1]
+    c.rows.kernel, c.columns.kernel = op.sizes[R], op.sizes[R + 1]
+    c.rows.stride = op.options[STRIDE_HEIGHT].whole
+    c.columns.stride = op.options[STRIDE_WIDTH].whole
+    c.rows.dilation = op.options[DILATION_HEIGHT].whole
+    c.columns.dilation = op.options[DILATION_WIDTH].whole
+    c.rows.before, c.columns.before = op.options[TOP].whole, op.options[LEFT].whole
+    c.C, c.O, c.groups = op.sizes[C], op.sizes[O], op.options[GROUPS].whole
+    c.backward = kind == BACKWARD_INPUT or kind == TRANSPOSE_FORWARD
+    return c
+
+
+cdef int64_t kernel_rows(const Convolution *c) noexcept nogil:
+    return c.rows.kernel * c.columns.kernel * (c.C // c.groups)
+
+
+cdef double nanoseconds(const Op *op, const Convolution *c, int64_t images) noexcept nogil:
+    """Of the whole op on one thread."""
+    cdef double pixels = <double> c.rows.output * c.columns.output * images
+    cdef double inputs = <double> c.rows.input * c.columns.input * images * c.C
+    return (op.bodies.matmul.nanoseconds * pixels * c.O * kernel_rows(c)
+            + BYTE_NANOSECONDS * op.itemsize * (pixels * c.O + inputs))
+
+
+# --- convolve ----------------------------------------------------------------------------------
+
+cdef struct Grid:
+    int64_t height, width, channels     # of the target
+    int64_t images, rows, columns       # into how many parts each is cut
+
+
+cdef Grid grid_of(const Op *op, const Convolution *c, int64_t images) noexcept nogil:
+    cdef Grid grid
+    cdef int64_t across, down, least, together
+    cdef double work
+    if c.backward:
+        grid.height, grid.width, grid.channels = c.rows.input, c.columns.input, c.C
+    else:
+        grid.height, grid.width, grid.channels = c.rows.output, c.columns.output, c.O
+    grid.columns = ceil_divide(grid.width, CONVOLUTION_PIXELS)
+    across = ceil_divide(grid.width, grid.columns)
+    grid.rows = ceil_divide(grid.height, CONVOLUTION_PIXELS // across)
+    grid.images = images
+    if grid.rows * grid.columns > 1:
+        return grid
+    work = nanoseconds(op, c, images)
+    down = CONVOLUTION_PIXELS // (grid.height * grid.width)
+    least = ceil_divide(images, 1 + <int64_t> (work / PIECE_NANOSECONDS))
+    together = smaller(down, max(least, ceil_divide(images, FEW_PIECES)))
+    grid.images = ceil_divide(images, together)
+    return grid
+
+
+cdef int64_t target_panels(const Op *op, const Convolution *c) noexcept nogil:
+    """Of one group."""
+    return op.bodies.convolution.panels((c.C if c.backward else c.O) // c.groups)
+
+
+cdef int64_t convolve_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
+    cdef Convolution c = shape_of(op)
+    cdef int64_t images = op_rows(op, context)
+    cdef Grid grid
+    if images == 0 or (c.C if c.backward else c.O) == 0:
+        return 0
+    if phase == PACK:
+        return c.groups * target_panels(op, &c)
+    grid = grid_of(op, &c, images)
+    return grid.images * grid.rows * grid.columns
+
+
+cdef void convolve_piece(
+    const Op *op, const Context *context, int phase, int64_t piece
+) noexcept nogil:
+    cdef Convolution c = shape_of(op)
+    cdef Grid grid
+    cdef ConvolutionBlock block
+    cdef int64_t panels, images, part
+    cdef const char *bias = NULL
+    if phase == PACK:
+        panels = target_panels(op, &c)
+        op.bodies.convolution.pack(
+            op.workspace, op.arguments[2], &c, piece // panels, piece % panels)
+        return
+    images = op_rows(op, context)
+    grid = grid_of(op, &c, images)
+    part = piece // (grid.rows * grid.columns)
+    block.image = images * part // grid.images
+    block.images = images * (part + 1) // grid.images - block.image
+    part = piece // grid.columns % grid.rows
+    block.row = grid.height * part // grid.rows
+    block.rows = grid.height * (part + 1) // grid.rows - block.row
+    part = piece % grid.columns
+    block.column = grid.width * part // grid.columns
+    block.columns = grid.width * (part + 1) // grid.columns - block.column
+    if op.kernel.variant == FORWARD or op.kernel.variant == TRANSPOSE_FORWARD:
+        bias = op.arguments[3]
+    op.bodies.convolution.block(
+        op.arguments[0], op.arguments[1], op.workspace, bias, &c, &block)
+    if op.tail != NULL:
+        run_tails(op, context, &grid, &block)
+
+
+cdef void run_tails(
+    const Op *op, const Context *context, const Grid *grid, const ConvolutionBlock *block
+) noexcept nogil:
+    """Runs the tails on a block that is finished: on whole images or rows, they lie together."""
+    cdef int64_t first = (block.image * grid.height + block.row) * grid.width + block.column
+    cdef int64_t stretches = block.images * block.rows, count = block.columns, i
+    cdef const Op *tail = op.tail
+    if grid.columns == 1:
+        count *= stretches
+        stretches = 1
+    while tail != NULL:
+        for i in range(stretches):
+            tail.kernel.span(
+                tail, context, (first + i * grid.width) * grid.channels, count * grid.channels)
+        tail = tail.tail
+
+
+cdef double convolve_cost(const Op *op, const Context *context, int phase) noexcept nogil:
+    cdef Convolution c = shape_of(op)
+    if phase == PACK:
+        return BYTE_NANOSECONDS * 2 * op.itemsize * kernel_rows(&c) * c.O
+    return nanoseconds(op, &c, op_rows(op, context))
+
+
+cdef size_t convolve_workspace(const Op *op, int64_t images) noexcept nogil:
+    cdef Convolution c = shape_of(op)
+    return op.bodies.convolution.packed_size(&c) * op.itemsize
+
+
+# --- weights -----------------------------------------------------------------------------------
+
+cdef int64_t image_groups(const Op *op, const Convolution *c, int64_t images) noexcept nogil:
+    """Into how many groups the images are divided: as many as make FEW_PIECES."""
+    cdef int64_t panels = c.groups * op.bodies.convolution.panels(c.O // c.groups)
+    cdef double work = nanoseconds(op, c, images)
+    cdef int64_t parts = smaller(FEW_PIECES, 1 + <int64_t> (work / PIECE_NANOSECONDS)) // panels
+    cdef int64_t pixels = images * c.rows.output * c.columns.output
+    return max(1, smaller(images, smaller(parts, pixels // LEAST_PIXELS)))
+
+
+cdef int64_t weights_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
+    cdef Convolution c = shape_of(op)
+    cdef int64_t images = op_rows(op, context), total = kernel_rows(&c) * c.O, parts
+    if total == 0:
+        return 0
+    parts = image_groups(op, &c, images)
+    if phase == SUM:
+        return parts * c.groups * op.bodies.convolution.panels(c.O // c.groups)
+    return ceil_divide(total, SPAN) if parts > 1 or op.tail != NULL else 0
+
+
+cdef void weights_piece(
+    const Op *op, const Context *context, int phase, int64_t piece
+) noexcept nogil:
+    cdef Convolution c = shape_of(op)
+    cdef int64_t images = op_rows(op, context), size = op.itemsize
+    cdef int64_t parts = image_groups(op, &c, images), total = kernel_rows(&c) * c.O
+    cdef int64_t panels = op.bodies.convolution.panels(c.O // c.groups), part, first, count
+    cdef const char *x = op.arguments[1]
+    cdef const char *grad_out = op.arguments[2]
+    cdef const Op *tail = op.tail
+    if phase == SUM:
+        if op.kernel.variant == TRANSPOSE_BACKWARD_WEIGHT:
+            x, grad_out = grad_out, x
+        part = piece // (c.groups * panels)
+        first = images * part // parts
+        op.bodies.convolution.weights(
+            <char *> op.workspace + part * total * size if parts > 1 else op.arguments[0],
+            x, grad_out, &c, piece // panels % c.groups, piece % panels,
+            first, images * (part + 1) // parts - first)
+        return
+    first = piece * SPAN
+    count = smaller(SPAN, total - first)
+    if parts > 1:
+        op.bodies.matmul.merge(
+            op.arguments[0] + first * size, <char *> op.workspace + first * size, total, parts,
+            NULL, c.O, first, count)
+    while tail != NULL:
+        tail.kernel.span(tail, context, first, count)
+        tail = tail.tail
+
+
+cdef double weights_cost(const Op *op, const Context *context, int phase) noexcept nogil:
+    cdef Convolution c = shape_of(op)
+    cdef int64_t images = op_rows(op, context)
+    if phase == SUM:
+        return nanoseconds(op, &c, images)
+    return BYTE_NANOSECONDS * op.itemsize * kernel_rows(&c) * c.O * (
+        1 + image_groups(op, &c, images))
+
+
+cdef size_t weights_workspace(const Op *op, int64_t images) noexcept nogil:
+    cdef Convolution c = shape_of(op)
+    cdef int64_t parts = image_groups(op, &c, images)
+    return parts * kernel_rows(&c) * c.O * op.itemsize if parts > 1 else 0
+
+
+cdef Kernel kernels[KINDS]
+for kind in range(KINDS):
+    kernels[kind].variant = kind
+    kernels[kind].phases = 2
+    kernels[kind].span = NULL
+    if kind == BACKWARD_WEIGHT or kind == TRANSPOSE_BACKWARD_WEIGHT:
+        kernels[kind].pieces = weights_pieces
+        kernels[kind].run_piece = weights_piece
+        kernels[kind].cost = weights_cost
+        kernels[kind].workspace = weights_workspace
+    else:
+        kernels[kind].pieces = convolve_pieces
+        kernels[kind].run_piece = convolve_piece
+        kernels[kind].cost = convolve_cost
+        kernels[kind].workspace = convolve_workspace
+
+_OPTIONS = (
+    "stride_height stride_width dilation_height dilation_width top bottom left right groups")
+
+register("conv2d_forward", &kernels[FORWARD], "out x weight bias", _OPTIONS)
+register("conv2d_backward_input", &kernels[BACKWARD_INPUT], "grad_x grad_out weight", _OPTIONS)
+register("conv2d_backward_weight", &kernels[BACKWARD_WEIGHT], "grad_weight x grad_out", _OPTIONS)
+register("conv2d_transpose_forward", &kernels[TRANSPOSE_FORWARD], "out x weight bias", _OPTIONS)
+register(
+    "conv2d_transpose_backward_input", &kernels[TRANSPOSE_BACKWARD_INPUT],
+    "grad_x grad_out weight", _OPTIONS)
+register(
+    "conv2d_transpose_backward_weight", &kernels[TRANSPOSE_BACKWARD_WEIGHT],
+    "grad_weight x grad_out", _OPTIONS)

@@ -1,0 +1,49 @@
+#ifndef FASTDL_CONVOLUTION_H
+#define FASTDL_CONVOLUTION_H
+
+#include <stdint.h>
+
+/* One axis of the images: output position p and tap r meet at input position
+ * p*stride - before + r*dilation. `input` and `output` are the lengths of the convolution, also
+ * where it is run backwards. */
+typedef struct {
+    int64_t stride, dilation, before, kernel, input, output;
+} Axis;
+
+/* A convolution of images (rows.input, columns.input, C) with a weight (rows.kernel,
+ * columns.kernel, C / groups, O). Forward, its source is the images and its target what comes out;
+ * backward they change places. */
+typedef struct {
+    Axis rows, columns;
+    int64_t C, O, groups;
+    int backward;
+} Convolution;
+
+/* A part of the target. */
+typedef struct {
+    int64_t image, images, row, rows, column, columns;
+} ConvolutionBlock;
+
+/* A block may have so many pixels, and so many rows or columns. */
+enum { CONVOLUTION_PIXELS = 256 };
+
+typedef struct {
+    /* Into how many panels so many of the target's channels (of one group) are cut. */
+    int64_t (*panels)(int64_t channels);
+    /* Elements of the packed weight. */
+    int64_t (*packed_size)(const Convolution *shape);
+    /* Copies one panel of the weight to its place in `packed`. */
+    void (*pack)(void *packed, const void *weight, const Convolution *shape, int64_t group,
+                 int64_t panel);
+    /* All channels of a block of the target. bias (the target's channels) may be NULL. */
+    void (*block)(void *out, const void *x, const void *packed, const void *bias,
+                  const Convolution *shape, const ConvolutionBlock *block);
+    /* One panel of the weight's gradient, summed over some images: x are the images that the
+     * convolution reads, grad_out the gradient of what it makes. Writes that panel of the columns
+     * of grad_weight, no others. */
+    void (*weights)(void *grad_weight, const void *x, const void *grad_out,
+                    const Convolution *shape, int64_t group, int64_t panel, int64_t image,
+                    int64_t images);
+} ConvolutionBodies;
+
+#endif

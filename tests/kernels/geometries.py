@@ -1,0 +1,80 @@
+"""Sizes and options for the ops whose lengths follow from options: not any of them go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastdl.kernels.table import OPS
+
+__all__ = ["GEOMETRIES", "Geometry"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What an op is tried with.
+
+    Attributes
+    ----------
+    least : dict
+        The letters whose lengths are free, in the order of the extents, each with the least length
+        that goes with all of the options.
+    options : dict
+        Ordinary options.
+    others : tuple of dict
+        What to change about them, in turn.
+    extents, large : tuple of (B, lengths)
+        Sizes to try; sizes that are cut into several pieces.
+    rest : tuple
+        The last letters' lengths where only the first three are given.
+    """
+
+    least: dict[str, int]
+    options: dict[str, object]
+    others: tuple[dict[str, object], ...]
+    extents: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    large: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    rest: tuple[int, ...] = ()
+
+    def complete(self, rows, lengths) -> dict[str, object]:
+        """The lengths by letter, at least the least."""
+        given = zip(self.least.items(), (*lengths, *self.rest), strict=False)
+        return {"B": rows, **{letter: max(low, n) for (letter, low), n in given}}
+
+
+_CONVOLUTION = Geometry(
+    least={"H": 2, "W": 3, "C": 0, "O": 0, "R": 1, "S": 1},
+    options={},
+    others=(
+        {"top": 1, "bottom": 1, "left": 1, "right": 2},
+        {"stride_height": 2, "stride_width": 3},
+        {"dilation_height": 2, "top": 2, "right": 2, "left": 1},
+        {"dilation_width": 2, "stride_width": 2, "left": 3, "right": 2, "bottom": 1, "top": 2},
+        {"stride_height": 3, "dilation_height": 2, "top": 1, "bottom": 3, "right": 2},
+        {"bottom": -1, "right": -1, "top": 2, "left": 3},
+        {"groups": 2},
+        {"groups": 3, "top": 1, "left": 1, "right": 1, "stride_width": 2},
+    ),
+    extents=(
+        ((0,), (4, 5, 2, 3, 3, 2)),
+        ((2,), (3, 4, 0, 3, 2, 1)),
+        ((2,), (4, 3, 2, 0, 1, 2)),
+        ((1,), (7, 7, 1, 1, 1, 1)),
+        ((2, 2), (9, 8, 1, 33, 3, 3)),
+        ((3,), (11, 7, 3, 17, 2, 3)),
+        ((33,), (7, 9, 7, 9, 3, 2)),
+        ((2,), (8, 10, 64, 47, 3, 3)),
+        ((2,), (40, 13, 4, 8, 5, 3)),
+        ((1,), (7, 530, 2, 5, 2, 4)),
+    ),
+    large=(
+        ((40,), (26, 26, 3, 20, 3, 3)),
+        ((3,), (30, 28, 33, 17, 3, 2)),
+        ((97,), (5, 6, 8, 70, 2, 3)),
+    ),
+    rest=(3, 2, 3),
+)
+
+#: By the name of the op.
+GEOMETRIES = {
+    **{name: _CONVOLUTION for name in OPS if name.startswith("conv2d_")},
+}
