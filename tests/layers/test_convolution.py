@@ -1,5 +1,5 @@
-"""Convolutional layers: shapes as in Keras, results beside PyTorch and the kernels' oracle, gradients
-by central differences, training with the bits of any number of threads, errors."""
+"""Convolutional layers: shapes as in Keras, results beside the oracle and PyTorch, gradients by
+central differences, training with the same bits for any number of threads, errors."""
 
 import numpy as np
 import oracle
