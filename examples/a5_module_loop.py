@@ -25,23 +25,30 @@ class Net(fastdl.Model):
         return self.second(fastdl.ops.relu(self.first(x)))
 
 
+def train(model, optimizer, batches):
+    """One update for each batch; returns the losses."""
+    loss_function = fastdl.losses.SparseCategoricalCrossentropy(from_logits=True)
+    losses = []
+    for x, y in batches:
+        with fastdl.GradientTape() as tape:
+            loss = loss_function(y, model(x, training=True))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        losses.append(float(loss))
+    return losses
+
+
 def main(data=None, epochs=5, batch_size=32, verbose=True):
     """Returns the model and the accuracy on the test digits."""
     fastdl.set_seed(0)
     (x_train, y_train), (x_test, y_test) = load(data)
     model = Net()
-    model.build((None, x_train.shape[1]))
-    model.compile(
-        optimizer=fastdl.optimizers.Adam(1e-3, convention="torch"),
-        loss=fastdl.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
+    optimizer = fastdl.optimizers.Adam(1e-3, convention="torch")
     rng = np.random.default_rng(0)
     for epoch in range(epochs):
         order = rng.permutation(len(x_train))
-        losses = []
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            losses.append(model.train_on_batch(x_train[rows], y_train[rows]))
+        rows = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+        losses = train(model, optimizer, ((x_train[r], y_train[r]) for r in rows))
         if verbose:
             print(f"epoch {epoch + 1}: loss {np.mean(losses):.4f}")
     accuracy = float(np.mean(model.predict(x_test).argmax(axis=1) == y_test))

@@ -268,6 +268,7 @@ def lower(
     """
     sums = np.zeros((len(totals), 2))
     fixed = {total: sums[i] for i, total in enumerate(totals)}
+    fixed.update(_constants(steps, dtype))
     fixed.update(_gradient_ranges(steps, dtype))
     buffers = _Buffers(steps, capacity, dtype, fixed, feeds, fetches)
     entries, nodes = [], []
@@ -284,6 +285,18 @@ def lower(
         capacity, entries, [buffers(t) for t in feeds], [buffers(t) for t in fetches], sums
     )
     return Lowered(program, buffers, steps, nodes)
+
+
+def _constants(steps: list[Step], dtype: np.dtype) -> dict[Tensor, np.ndarray]:
+    """The eager tensors among the inputs, as the program reads them."""
+    constants = {}
+    for step in steps:
+        for node in step.nodes:
+            for tensor in map(root, node.inputs.values()):
+                if tensor.is_eager and tensor not in constants:
+                    wanted = dtype if tensor.dtype == "real" else _OTHER_TYPES[tensor.dtype]
+                    constants[tensor] = np.array(tensor._value, wanted, order="C")
+    return constants
 
 
 Entry = tuple[str, list[Any], dict[str, Any], int, bool]

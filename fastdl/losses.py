@@ -1,23 +1,26 @@
 """Losses: what training makes small.
 
-Each is one op of the table, which computes the loss of every row and its gradient in one pass. A
-softmax or sigmoid in front of a cross-entropy is left out and the loss computed from its input,
-which is faster and exact.
+Each of the built-in ones is one op of the table, which computes the loss of every row and its
+gradient in one pass. A softmax or sigmoid in front of a cross-entropy is left out and the loss
+computed from its input, which is faster and exact. A loss of your own is a function of (y_true,
+y_pred), or a `Loss` with such a ``call``, written in ops.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fastdl import kernels
 from fastdl._names import lookup, split_config
-from fastdl.tensor import Shape, Tensor, apply
+from fastdl.kernels import eager
+from fastdl.tensor import Shape, Tensor, apply, constant, reshape
 
 __all__ = [
     "BinaryCrossentropy",
     "CategoricalCrossentropy",
+    "FunctionLoss",
     "Huber",
     "Loss",
     "MeanAbsoluteError",
@@ -34,17 +37,29 @@ class Loss:
     The value is the mean over the rows (and, within a row, over its outputs); with sample weights
     the weighted sum divided by the number of rows, as in Keras.
 
+    A subclass of your own defines ``call(self, y_true, y_pred)`` in ops, which gives one number a
+    row, or more: then a row's loss is their mean.
+
     Attributes
     ----------
     op : str
-        The op of the table.
+        The op of the table; "" for a loss of your own.
     labels : bool
         Whether targets are whole numbers, one for each row.
     fused_activation : str
         The activation that need not be computed in front of this loss.
+
+    Examples
+    --------
+    >>> class Cubed(Loss):
+    ...     def call(self, y_true, y_pred):
+    ...         error = y_pred - y_true
+    ...         return error * error * error
+    >>> float(Cubed()([0.0, 0.0], [2.0, 0.0]))
+    4.0
     """
 
-    op: ClassVar[str]
+    op: ClassVar[str] = ""
     labels: ClassVar[bool] = False
     fused_activation: ClassVar[str] = ""
     options: dict[str, Any]
@@ -52,9 +67,31 @@ class Loss:
     def __init__(self) -> None:
         self.options = {}
 
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return type(self).__name__
+
     def target_shape(self, prediction: Shape) -> Shape:
         """The shape of the targets for predictions of this shape."""
         return prediction[:-1] if self.labels else prediction
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """The loss of each row."""
+        if not self.op:
+            raise TypeError(f"{self.name} has no call(self, y_true, y_pred)")
+        source, options = self._source(y_pred)
+        name = "labels" if self.labels else "target"
+        return apply(self.op, ("grad_pred",), pred=source, **{name: y_true}, **options)
+
+    def _source(self, prediction: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        """What the loss is computed from: the prediction or the input of its activation."""
+        options = dict(self.options)
+        if self.fused_activation and not options.get("from_logits"):
+            before = _before(prediction, self.fused_activation)
+            if before is not None:
+                return before, {**options, "from_logits": True}
+        return prediction, options
 
     def apply(
         self,
@@ -70,16 +107,18 @@ class Loss:
         -------
         loss : Tensor, shape (batch,)
         source : Tensor
-            What the gradient is the gradient of: the prediction, or the input of its activation.
+            What the gradient is the gradient of: the prediction, the input of its activation, or
+            the mean loss.
         gradient : Tensor or None
             Of ``scale`` times the mean loss, if asked for.
         """
-        options = dict(self.options)
-        node = _same(prediction).node
-        fusable = self.fused_activation and not options.get("from_logits")
-        if fusable and node is not None and node.name == f"{self.fused_activation}_forward":
-            prediction = node.inputs["x"]
-            options["from_logits"] = True
+        if not self.op:
+            rows = self._rows(self.call(target, prediction), prediction)
+            if not gradient:
+                return rows, prediction, None
+            mean = apply("batch_mean", values=rows, sample_weight=weight)
+            return rows, mean, constant(scale)
+        prediction, options = self._source(prediction)
         name = "labels" if self.labels else "target"
         result = apply(
             self.op,
@@ -93,24 +132,65 @@ class Loss:
         loss, grad_pred = result if gradient else (result, None)
         return loss, prediction, grad_pred
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
-        """The loss of arrays.
+    def _rows(self, values: Any, prediction: Tensor) -> Tensor:
+        """One number a row."""
+        from fastdl import ops
+
+        if not isinstance(values, Tensor):
+            raise TypeError(f"{self.name}: must return a tensor, got {type(values).__name__}")
+        batch = prediction.shape[:1]
+        if values.shape == ():
+            return _for_each(values, prediction)
+        if values.shape[:1] != batch:
+            raise ValueError(
+                f"{self.name}: must return one number a row, or a single one; predictions have "
+                f"shape {prediction.shape}, what it returned {values.shape}"
+            )
+        inner = tuple(range(1, len(values.shape)))
+        return ops.mean(values, inner) if inner else values
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        """The loss of a batch: a tensor of shape (), which a `GradientTape` differentiates.
+
+        Gradients flow to y_pred.
 
         Parameters
         ----------
-        y_true : array, shape (n, outputs), or (n,) labels
-        y_pred : array, shape (n, outputs)
-        sample_weight : array, shape (n,), optional
+        y_true : array or Tensor, shape (n, outputs), or (n,) labels
+        y_pred : array or Tensor, shape (n, outputs)
+        sample_weight : array or Tensor, shape (n,), optional
 
-        >>> MeanSquaredError()([[0.0, 1.0]], [[0.0, 3.0]])
+        Raises
+        ------
+        ValueError
+            If shapes do not fit.
+
+        >>> float(MeanSquaredError()([[0.0, 1.0]], [[0.0, 3.0]]))
         2.0
         """
-        losses = getattr(kernels, self.op)(
-            y_pred, y_true, sample_weight, grad_pred=False, **self.options
-        )
-        if sample_weight is not None:
-            losses = losses * np.asarray(sample_weight)
-        return float(np.mean(losses, dtype=np.float64))
+        prediction = y_pred if isinstance(y_pred, Tensor) else constant(y_pred)
+        target = self._as_target(y_true, prediction)
+        values = self.call(target, prediction)
+        if not self.op:
+            if isinstance(values, Tensor) and values.shape == () and sample_weight is None:
+                return values
+            values = self._rows(values, prediction)
+        return apply("batch_mean", values=values, sample_weight=sample_weight)
+
+    def _as_target(self, y_true: Any, prediction: Tensor) -> Tensor:
+        """The targets as a tensor; an axis of length 1 at the end may be missing or too many."""
+        if isinstance(y_true, Tensor):
+            target = y_true
+        elif self.labels or prediction._value is None:
+            target = constant(y_true)
+        else:
+            target = constant(np.asarray(y_true), prediction._value.dtype)
+        shape, wanted = target.shape, self.target_shape(prediction.shape)
+        if shape != wanted and shape[: len(wanted)] == wanted[: len(shape)]:
+            longer = max(shape, wanted, key=len)
+            if longer[min(len(shape), len(wanted)) :] == (1,):
+                return reshape(target, wanted)
+        return target
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal loss."""
@@ -119,6 +199,52 @@ class Loss:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
         return f"{type(self).__name__}({arguments})"
+
+
+class FunctionLoss(Loss):
+    """A function of (y_true, y_pred), written in ops, as a loss.
+
+    Parameters
+    ----------
+    function : callable
+        Gives one number a row, or more; or the mean itself.
+    """
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """See `Loss.call`."""
+        return self.function(y_true, y_pred)
+
+    def __repr__(self) -> str:
+        return f"FunctionLoss({self.name})"
+
+
+def _for_each(number: Tensor, prediction: Tensor) -> Tensor:
+    """A number once for each row of the predictions."""
+    from fastdl import ops
+
+    flat = reshape(prediction, (None, -1))
+    return ops.reshape(apply("broadcast_rows_forward", x=reshape(number, (1,)), like=flat), (None,))
+
+
+def _before(tensor: Tensor, activation: str) -> Tensor | None:
+    """The input of this activation, where the tensor is its output."""
+    if tensor._value is not None:
+        name, before = tensor.logits or ("", None)
+        if name != f"{activation}_forward":
+            return None
+        log = eager.current_log()  # where a tape watches the output alone, the loss is its function
+        return None if log is not None and log.follows(tensor) > log.follows(before) else before
+    node = _same(tensor).node
+    return node.inputs["x"] if node is not None and node.name == f"{activation}_forward" else None
 
 
 def _same(tensor: Tensor) -> Tensor:
@@ -231,8 +357,14 @@ _LOSSES: dict[str, type[Loss]] = {
 }
 
 
-def get(identifier: Any) -> Loss:
-    """The loss that a name, a configuration, a class or a loss stands for.
+def get(identifier: Any, custom_objects: Mapping[str, Any] | None = None) -> Loss:
+    """The loss that a name, a configuration, a class, a function or a loss stands for.
+
+    Parameters
+    ----------
+    identifier : str, dict, class, callable or Loss
+    custom_objects : dict, optional
+        Classes and functions of your own by name.
 
     Raises
     ------
@@ -247,10 +379,13 @@ def get(identifier: Any) -> Loss:
         return identifier()
     if isinstance(identifier, dict):
         name, arguments = split_config("loss", identifier)
-        return lookup("loss", name, _LOSSES)(**arguments)
+        made = lookup("loss", name, {**_LOSSES, **(custom_objects or {})})
+        return made(**arguments) if isinstance(made, type) else FunctionLoss(made)
+    if callable(identifier):
+        return FunctionLoss(identifier)
     raise TypeError(f"a loss is a name or a fastdl.losses.Loss, not {type(identifier).__name__}")
 
 
 def serialize(loss: Loss) -> dict[str, Any]:
     """A loss as a JSON-ready dict from which `get` makes an equal one."""
-    return {"class_name": type(loss).__name__, "config": loss.get_config()}
+    return {"class_name": loss.name, "config": loss.get_config()}

@@ -123,14 +123,14 @@ def _metric_config(metric: Any) -> Any:
     return metrics.serialize(metric)
 
 
-def _configs(structure: Any, function: Any) -> Any:
+def _configs(structure: Any, function: Any, of_config: Any = lambda config: config) -> Any:
     """The structure with each loss or metric as JSON can hold it; configurations stay."""
     if isinstance(structure, (list, tuple)):
-        return [_configs(part, function) for part in structure]
+        return [_configs(part, function, of_config) for part in structure]
     if isinstance(structure, Mapping):
         if "class_name" in structure:
-            return structure
-        return {key: _configs(part, function) for key, part in structure.items()}
+            return of_config(structure)
+        return {key: _configs(part, function, of_config) for key, part in structure.items()}
     return None if structure is None else function(structure)
 
 
@@ -143,7 +143,7 @@ def load_model(
     ----------
     path : path
     custom_objects : dict, optional
-        Classes of your own layers and schedules, by name.
+        Classes of your own layers and schedules, and your own losses, by name.
 
     Returns
     -------
@@ -195,7 +195,7 @@ def _restore_training(model: Any, file: saving.ModelFile, custom: Mapping[str, A
     if setup is not None:
         model.compile(
             optimizers.get(setup["optimizer"], custom),
-            setup["loss"],
+            _configs(setup["loss"], lambda loss: loss, lambda c: losses.get(c, custom)),
             setup["metrics"],
             setup["loss_weights"],
         )

@@ -203,7 +203,10 @@ class Variable(Tensor):
     def __init__(
         self, value: np.ndarray, name: str = "", trainable: bool = True, regularizer: Any = None
     ) -> None:
-        self._value = np.array(value, order="C", ndmin=1)
+        array = np.array(value, order="C", ndmin=1)
+        if not isinstance(value, np.ndarray) or array.dtype.kind != "f":
+            array = array.astype(runtime.floatx())
+        self._value = array
         self.become_weight()
         self.name = name
         self.trainable = trainable
@@ -461,7 +464,7 @@ def infer_shapes(op: Op, shapes: dict[str, Shape], options: dict[str, Any]) -> d
         batched, axes = argument.batched, argument.own_axes
         n = len(shape) - len(axes)
         if n < (1 if batched and axes else 0) or (not batched and n):
-            if batched or len(axes) > 1 or axes[0] != "N":
+            if axes != ("N",):
                 raise ValueError(
                     f"{op.name}: argument {argument.name!r} must have shape "
                     f"({', '.join(argument.axes)}), got {shape}"

@@ -285,6 +285,13 @@ def mean_squared_error(
     loss: Any = ...,
     grad_pred: Any = ...,
 ) -> tuple[ndarray, ...]: ...
+def mean_squared_error_backward(
+    grad_loss: Any,
+    pred: Any,
+    target: Any,
+    *,
+    grad_pred: Any = ...,
+) -> ndarray: ...
 def mean_absolute_error(
     pred: Any,
     target: Any,
@@ -294,6 +301,13 @@ def mean_absolute_error(
     loss: Any = ...,
     grad_pred: Any = ...,
 ) -> tuple[ndarray, ...]: ...
+def mean_absolute_error_backward(
+    grad_loss: Any,
+    pred: Any,
+    target: Any,
+    *,
+    grad_pred: Any = ...,
+) -> ndarray: ...
 def huber(
     pred: Any,
     target: Any,
@@ -304,6 +318,14 @@ def huber(
     loss: Any = ...,
     grad_pred: Any = ...,
 ) -> tuple[ndarray, ...]: ...
+def huber_backward(
+    grad_loss: Any,
+    pred: Any,
+    target: Any,
+    *,
+    delta: float = ...,
+    grad_pred: Any = ...,
+) -> ndarray: ...
 def binary_crossentropy(
     pred: Any,
     target: Any,
@@ -315,6 +337,15 @@ def binary_crossentropy(
     loss: Any = ...,
     grad_pred: Any = ...,
 ) -> tuple[ndarray, ...]: ...
+def binary_crossentropy_backward(
+    grad_loss: Any,
+    pred: Any,
+    target: Any,
+    *,
+    from_logits: bool = ...,
+    label_smoothing: float = ...,
+    grad_pred: Any = ...,
+) -> ndarray: ...
 def categorical_crossentropy(
     pred: Any,
     target: Any,
@@ -326,6 +357,15 @@ def categorical_crossentropy(
     loss: Any = ...,
     grad_pred: Any = ...,
 ) -> tuple[ndarray, ...]: ...
+def categorical_crossentropy_backward(
+    grad_loss: Any,
+    pred: Any,
+    target: Any,
+    *,
+    from_logits: bool = ...,
+    label_smoothing: float = ...,
+    grad_pred: Any = ...,
+) -> ndarray: ...
 def sparse_categorical_crossentropy(
     pred: Any,
     labels: Any,
@@ -337,6 +377,15 @@ def sparse_categorical_crossentropy(
     loss: Any = ...,
     grad_pred: Any = ...,
 ) -> tuple[ndarray, ...]: ...
+def sparse_categorical_crossentropy_backward(
+    grad_loss: Any,
+    pred: Any,
+    labels: Any,
+    *,
+    from_logits: bool = ...,
+    label_smoothing: float = ...,
+    grad_pred: Any = ...,
+) -> ndarray: ...
 def categorical_accuracy(
     pred: Any,
     target: Any,
@@ -355,6 +404,19 @@ def binary_accuracy(
     *,
     threshold: float = ...,
     out: Any = ...,
+) -> ndarray: ...
+def batch_mean(
+    values: Any,
+    sample_weight: Any = ...,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def batch_mean_backward(
+    grad_out: Any,
+    values: Any,
+    sample_weight: Any = ...,
+    *,
+    grad_values: Any = ...,
 ) -> ndarray: ...
 def accumulate(
     total: Any,

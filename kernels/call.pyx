@@ -320,8 +320,8 @@ cdef int spec_argument(ArgumentSpec *spec, argument, tuple letters) except -1:
     spec.role = {"in": IN, "out": OUT, "inout": INOUT}[argument.role]
     spec.type = {"real": REAL, "label": LABEL, "float64": FLOAT64}[argument.dtype]
     spec.optional = argument.optional
-    spec.batched = argument.axes[0] == "B"
-    axes = argument.axes[1:] if spec.batched else argument.axes
+    spec.batched = argument.batched
+    axes = argument.own_axes
     spec.axes = len(axes)
     for i, axis in enumerate(axes):
         parts = axis.split("+")

@@ -136,15 +136,14 @@ def _check_shapes(op: Op, arrays: list[Any], options: dict[str, Any]) -> None:
     # Sums of letters last: each letter has to be known by then.
     order = sorted(
         range(len(arrays)),
-        key=lambda i: ("+" in op.arguments[i].axes[-1], op.arguments[i].role == "out"),
+        key=lambda i: ("+" in "".join(op.arguments[i].axes), op.arguments[i].role == "out"),
     )
     for i in order:
         argument, array = op.arguments[i], arrays[i]
         if array is None or array is False:
             continue
         name, shape = argument.name, array.shape
-        batched = argument.axes[0] == "B"
-        axes = argument.axes[1:] if batched else argument.axes
+        batched, axes = argument.batched, argument.own_axes
         n = len(shape) - len(axes)
         if n < (1 if batched and axes else 0) or (not batched and n > 0):
             raise ValueError(
@@ -183,7 +182,7 @@ def _check_shapes(op: Op, arrays: list[Any], options: dict[str, Any]) -> None:
                 f"{op.name}: {argument.name!r} must be given: its shape {_pattern(argument)} does "
                 f"not follow from the inputs"
             )
-        if argument.axes[0] == "B" and lead and len(lead[0]) + len(argument.axes) > 32:
+        if argument.batched and lead and len(lead[0]) + len(argument.axes) > 32:
             raise ValueError(f"{op.name}: arrays of more than 32 axes are not supported")
 
 
@@ -193,7 +192,7 @@ def _check_labels(op: Op, arrays: list[Any]) -> None:
             classes = next(
                 a.shape[-1]
                 for other, a in zip(op.arguments, arrays, strict=True)
-                if other.axes[-1] == argument.below and isinstance(a, np.ndarray)
+                if other.axes[-1:] == (argument.below,) and isinstance(a, np.ndarray)
             )
             bad = (array < 0) | (array >= classes)
             if bad.any():

@@ -7,6 +7,7 @@ class Value:
     name: str
     node: Any
     layer_call: Any
+    logits: Any
     shape: tuple[int | None, ...]
     dtype: str
     trainable: bool

@@ -179,6 +179,7 @@ cdef class Plan:
     cdef int passes                 # a bit for each input that takes over the output's gradient
     cdef int differentiable         # a bit for each input that a gradient can flow to
     cdef bint random
+    cdef bint squashes              # a softmax or sigmoid: losses want to know its input
     cdef bint opaque                # a gradient itself: its own is not known
     cdef list steps
 
@@ -190,6 +191,7 @@ cdef class Plan:
         self.passes = 0
         for name in op.passes:
             self.passes |= 1 << <int> names.index(name)
+        self.squashes = op.name in ("softmax_forward", "sigmoid_forward")
         self.random = any(o.name == "seed" for o in op.options)
         self.steps = [Step(op, name) for name in op.backward]
         self.differentiable = self.passes
@@ -395,6 +397,8 @@ cdef list run(Plan plan, list values, int skipped, Op *op, Context *context, Log
             value = <Value> values[i]
             if value is None:
                 values[i] = value = make(<cnp.ndarray> arrays[i])
+                if plan.squashes:
+                    value.logits = function.op.name, values[1]
     if log is not None:
         write_down(log, plan, values, op, context)
     return values

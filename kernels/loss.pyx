@@ -1,6 +1,7 @@
 """Losses with their gradients, accuracies, and the running totals of both.
 
-Shapes: pred and target (B, C), labels, sample_weight and loss (B). The pieces are groups of rows of
+Shapes: pred and target (B, C), labels, sample_weight and loss (B). A backward op is the same body
+with the rows' gradients as weights; the losses go to its workspace. The pieces are groups of rows of
 about SPAN elements together; each writes its own rows of loss and grad_pred. A row is read while it
 is in L1: softmax cross-entropy in three passes (maximum, exponentials and sums, gradient), all
 others in one or two. In float32 that moves 12 bytes an element, and 8 where labels are given.
@@ -30,7 +31,11 @@ cdef extern from "simd/loss.h" nogil:
 
 
 cdef enum: LOSS, GRAD_PRED, PRED, TARGET, SAMPLE_WEIGHT     # losses
+cdef enum: BACKWARD_PRED, GRAD_LOSS                         # their backward ops: pred and target after
 cdef enum: OUT, METRIC_PRED, METRIC_TARGET                  # accuracies
+
+
+cdef enum: FORWARD, BACKWARD    # variants of a loss's kernel
 
 
 cdef inline int64_t rows_per_piece(const Op *op) noexcept nogil:
@@ -81,9 +86,15 @@ cdef inline void run_loss(
     cdef LossInputs inputs = inputs_of(op, context, piece, PRED, labels)
     cdef LossOptions options
     cdef int64_t first = piece * rows_per_piece(op)
-    inputs.sample_weight = row_of(op, SAMPLE_WEIGHT, first, 1)
     options.delta = delta
     options.smoothing = smoothing
+    if op.kernel.variant == BACKWARD:
+        inputs.sample_weight = row_of(op, GRAD_LOSS, first, 1)
+        options.factor = 1.0
+        body(<char *> op.workspace + first * op.itemsize,
+             row_of(op, BACKWARD_PRED, first, inputs.C), &inputs, &options)
+        return
+    inputs.sample_weight = row_of(op, SAMPLE_WEIGHT, first, 1)
     options.factor = scale / op_rows(op, context)
     body(row_of(op, LOSS, first, 1), row_of(op, GRAD_PRED, first, inputs.C), &inputs, &options)
 
@@ -176,6 +187,57 @@ cdef void accumulate(
     total[1] += rows
 
 
+cdef void batch_mean(
+    const Op *op, const Context *context, int phase, int64_t piece
+) noexcept nogil:
+    # out, values, sample_weight
+    cdef int64_t rows = op_rows(op, context)
+    cdef double mean = op.bodies.loss.weighted_sum(op.arguments[1], op.arguments[2], rows) / rows
+    if op.itemsize == 8:
+        (<double *> op.arguments[0])[0] = mean
+    else:
+        (<float *> op.arguments[0])[0] = <float> mean
+
+
+cdef void batch_mean_backward(
+    const Op *op, const Context *context, int phase, int64_t piece
+) noexcept nogil:
+    # grad_values, grad_out, values, sample_weight
+    cdef int64_t i, rows = op_rows(op, context), start = piece * SPAN
+    cdef double *wide = <double *> op.arguments[0]
+    cdef float *narrow = <float *> op.arguments[0]
+    cdef const double *wide_weight = <const double *> op.arguments[3]
+    cdef const float *narrow_weight = <const float *> op.arguments[3]
+    cdef double wide_share
+    cdef float narrow_share
+    if op.itemsize == 8:
+        wide_share = (<double *> op.arguments[1])[0] / rows
+        for i in range(start, smaller(rows, start + SPAN)):
+            wide[i] = wide_share if wide_weight == NULL else wide_share * wide_weight[i]
+    else:
+        narrow_share = (<float *> op.arguments[1])[0] / <float> rows
+        for i in range(start, smaller(rows, start + SPAN)):
+            narrow[i] = narrow_share if narrow_weight == NULL else narrow_share * narrow_weight[i]
+
+
+cdef int64_t span_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
+    return ceil_divide(op_rows(op, context), SPAN)
+
+
+cdef size_t loss_workspace(const Op *op, int64_t rows) noexcept nogil:
+    return <size_t> (rows * op.itemsize)
+
+
+cdef int register_backward(
+    str name, Kernel *kernel, const Kernel *forward, str arguments, str options=""
+) except -1:
+    """A loss's backward op: the same pieces, another variant."""
+    kernel[0] = forward[0]
+    kernel.variant = BACKWARD
+    kernel.workspace = loss_workspace
+    return register(name, kernel, arguments, options)
+
+
 cdef int register_rows(
     str name, Kernel *kernel,
     void (*run_piece)(const Op *, const Context *, int, int64_t) noexcept nogil,
@@ -192,6 +254,11 @@ cdef int register_rows(
 cdef str TARGETS = "loss grad_pred pred target sample_weight"
 cdef str LABELS = "loss grad_pred pred labels sample_weight"
 
+cdef str BACKWARD_TARGETS = "grad_pred grad_loss pred target"
+cdef str BACKWARD_LABELS = "grad_pred grad_loss pred labels"
+
+cdef Kernel squared_back, absolute_back, huber_back, binary_back, categorical_back, sparse_back
+cdef Kernel mean_kernel, mean_back
 cdef Kernel squared_kernel, absolute_kernel, huber_kernel, binary_kernel
 cdef Kernel categorical_kernel, sparse_kernel
 cdef Kernel accuracy_kernel, sparse_accuracy_kernel, binary_accuracy_kernel, accumulate_kernel
@@ -210,6 +277,20 @@ register_rows(
 register_rows(
     "sparse_categorical_crossentropy", &sparse_kernel, sparse_categorical_crossentropy,
     crossentropy_cost, LABELS, "from_logits label_smoothing scale")
+register_backward(
+    "mean_squared_error_backward", &squared_back, &squared_kernel, BACKWARD_TARGETS)
+register_backward(
+    "mean_absolute_error_backward", &absolute_back, &absolute_kernel, BACKWARD_TARGETS)
+register_backward("huber_backward", &huber_back, &huber_kernel, BACKWARD_TARGETS, "delta")
+register_backward(
+    "binary_crossentropy_backward", &binary_back, &binary_kernel, BACKWARD_TARGETS,
+    "from_logits label_smoothing")
+register_backward(
+    "categorical_crossentropy_backward", &categorical_back, &categorical_kernel, BACKWARD_TARGETS,
+    "from_logits label_smoothing")
+register_backward(
+    "sparse_categorical_crossentropy_backward", &sparse_back, &sparse_kernel, BACKWARD_LABELS,
+    "from_logits label_smoothing")
 register_rows(
     "categorical_accuracy", &accuracy_kernel, categorical_accuracy, cheap_cost, "out pred target")
 register_rows(
@@ -224,3 +305,10 @@ accumulate_kernel.pieces = one_piece
 accumulate_kernel.run_piece = accumulate
 accumulate_kernel.cost = accumulate_cost
 register("accumulate", &accumulate_kernel, "total values sample_weight")
+
+mean_kernel.phases = mean_back.phases = 1
+mean_kernel.pieces, mean_kernel.run_piece = one_piece, batch_mean
+mean_back.pieces, mean_back.run_piece = span_pieces, batch_mean_backward
+mean_kernel.cost = mean_back.cost = accumulate_cost
+register("batch_mean", &mean_kernel, "out values sample_weight")
+register("batch_mean_backward", &mean_back, "grad_values grad_out values sample_weight")

@@ -545,6 +545,52 @@ def binary_accuracy(pred, target, threshold=0.5):
     return _mean(((pred > threshold) == target).astype(float), -1)
 
 
+# Where each row's loss has a gradient of its own: it takes the place of the weight over the rows.
+
+
+def mean_squared_error_backward(grad_loss, pred, target):
+    return mean_squared_error(pred, target, grad_loss, scale=grad_loss.size)[1]
+
+
+def mean_absolute_error_backward(grad_loss, pred, target):
+    return mean_absolute_error(pred, target, grad_loss, scale=grad_loss.size)[1]
+
+
+def huber_backward(grad_loss, pred, target, delta=1.0):
+    return huber(pred, target, grad_loss, delta, grad_loss.size)[1]
+
+
+def binary_crossentropy_backward(
+    grad_loss, pred, target, from_logits=False, label_smoothing=0.0
+):  # fmt: skip
+    options = from_logits, label_smoothing, grad_loss.size
+    return binary_crossentropy(pred, target, grad_loss, *options)[1]
+
+
+def categorical_crossentropy_backward(
+    grad_loss, pred, target, from_logits=False, label_smoothing=0.0
+):  # fmt: skip
+    options = from_logits, label_smoothing, grad_loss.size
+    return categorical_crossentropy(pred, target, grad_loss, *options)[1]
+
+
+def sparse_categorical_crossentropy_backward(
+    grad_loss, pred, labels, from_logits=False, label_smoothing=0.0
+):  # fmt: skip
+    options = from_logits, label_smoothing, grad_loss.size
+    return sparse_categorical_crossentropy(pred, labels, grad_loss, *options)[1]
+
+
+def batch_mean(values, sample_weight=None):
+    weighted = values if sample_weight is None else values * sample_weight
+    return weighted.sum() / np.float64(values.size)
+
+
+def batch_mean_backward(grad_out, values, sample_weight=None):
+    weight = np.ones(values.shape) if sample_weight is None else sample_weight
+    return grad_out / np.float64(values.size) * weight
+
+
 def accumulate(total, values, sample_weight=None):
     weighted = values if sample_weight is None else values * sample_weight
     return total + np.array([weighted.sum(), values.size])

@@ -11,7 +11,8 @@ Axes are letters, and the same letter is the same length in all arguments of an 
 first where it stands and is special: it stands for one *or more* leading axes taken together, and
 its length may change from call to call of the same program (the last batch is shorter). So
 ``"B C"`` takes ``(32, 10)`` with B = 32 and ``(32, 28, 28, 16)`` with B = 25088; plain ``"B"``
-takes an array of any shape. ``"1"`` and ``"2"`` are lengths; ``"C+D"`` is a sum of two. A letter
+takes an array of any shape. No axes at all are a single number, an array of shape (). ``"1"`` and
+``"2"`` are lengths; ``"C+D"`` is a sum of two. A letter
 may also follow from others and the options: the op's ``geometry`` says how (the height of a
 convolution's output). An output whose letters nothing says must be given by the caller.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastdl.kernels.table.vocabulary import Argument, Option, declare, flag, in_, inout, number, out
 
 # ``loss`` is one number a row, its mean over the outputs. ``grad_pred`` is the gradient of
-# scale * mean(loss * sample_weight), the mean taken over the rows.
+# scale * mean(loss * sample_weight), the mean taken over the rows. The backward op has the gradient
+# of each row's loss instead.
 
 
 def _loss(name: str, doc: str, target: Argument, *options: Option) -> None:
@@ -19,6 +20,16 @@ def _loss(name: str, doc: str, target: Argument, *options: Option) -> None:
         in_("sample_weight", "B", optional=True),
         *options,
         number("scale", 1.0),
+        backward=(f"{name}_backward",),
+    )
+    declare(
+        f"{name}_backward",
+        f"Gradient of ``{name}`` where each row's loss has a gradient of its own.",
+        out("grad_pred", "B C"),
+        in_("grad_loss", "B"),
+        in_("pred", "B C"),
+        target,
+        *options,
     )
 
 
@@ -67,6 +78,13 @@ declare("sparse_categorical_accuracy",
     out("out", "B"), in_("pred", "B C"), in_("labels", "B", dtype="label", below="C"))  # fmt: skip
 declare("binary_accuracy", "out = share of a row's outputs where (pred > threshold) == target.",
     out("out", "B"), in_("pred", "B C"), _TARGET, number("threshold", 0.5))  # fmt: skip
+declare("batch_mean", "out = sum(values*sample_weight)/B, summed in float64.",
+    out("out", ""), in_("values", "B"), in_("sample_weight", "B", optional=True),
+    backward=("batch_mean_backward",))  # fmt: skip
+declare("batch_mean_backward", "grad_values = grad_out/B*sample_weight.",
+    out("grad_values", "B"), in_("grad_out", ""),
+    in_("values", "B", doc="only its number of rows is used"),
+    in_("sample_weight", "B", optional=True))  # fmt: skip
 declare("accumulate", "total[0] += sum(values*sample_weight), total[1] += B.",
     inout("total", "2", dtype="float64"), in_("values", "B"),
     in_("sample_weight", "B", optional=True))  # fmt: skip

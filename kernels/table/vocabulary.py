@@ -31,7 +31,7 @@ class Argument:
 
     @cached_property
     def batched(self) -> bool:
-        return self.axes[0] == "B"
+        return self.axes[:1] == ("B",)
 
     @cached_property
     def own_axes(self) -> tuple[str, ...]:

@@ -193,7 +193,10 @@ def variants(op: Op):
 
 _POSITIVE = {"variance", "running_variance", "square", "v", "v_max", "squares", "rstd"}
 _CROSS_ENTROPIES = {
-    "binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy",
+    f"{loss}{suffix}" for suffix in ("", "_backward")
+    for loss in (
+        "binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy",
+    )
 }  # fmt: skip
 
 
@@ -208,9 +211,9 @@ def _draw(op: Op, argument, shape, lengths, options, generator):
         return 2 * generator.random(shape)
     if op.name in _CROSS_ENTROPIES and name == "pred" and not options.get("from_logits"):
         return generator.uniform(0.02, 0.98, shape)
-    if op.name == "binary_crossentropy" and name == "target":
+    if op.name.startswith("binary_crossentropy") and name == "target":
         return generator.random(shape)
-    if op.name == "categorical_crossentropy" and name == "target":
+    if op.name.startswith("categorical_crossentropy") and name == "target":
         return oracle.softmax_forward(generator.standard_normal(shape))
     if op.name == "binary_accuracy" and name == "target":
         return generator.integers(0, 2, shape).astype(float)
@@ -363,6 +366,10 @@ def tolerance(case: Case, name: str, value: np.ndarray):
         bound = _product_bound(case, name) + 4 * np.abs(value)
     elif "norm_" in case.op.name and case.op.name != "squared_norm":
         bound = _norm_bound(case, name, value)
+    elif case.op.name == "batch_mean":
+        weight = case.inputs["sample_weight"]
+        terms = np.abs(case.inputs["values"] * np.float64(1 if weight is None else weight))
+        bound = 8 * terms.sum() / max(terms.size, 1) + 4 * np.abs(value)
     elif case.op.name in _STRICT:
         bound = 4 * np.abs(value)
     else:

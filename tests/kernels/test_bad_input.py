@@ -64,7 +64,7 @@ def _no_targets(good):
         **cases,
         "read-only": read_only,
         "list": good.tolist(),
-        "tuple": tuple(good.tolist()),
+        "tuple": tuple(good.ravel().tolist()),
         "number": 1.0,
         "str": "out",
         "True": True,
@@ -77,7 +77,7 @@ def _wrong_shapes(op, argument, good):
     """Arrays that fit no more: where nothing else says an axis, any length of it is right."""
     others = [a for a in op.arguments if a.name != argument.name]
     shared = {letter for a in others for axis in a.axes for letter in axis.split("+")}
-    lead = good.ndim - len(argument.axes) + 1 if argument.axes[0] == "B" else 0
+    lead = good.ndim - len(argument.axes) + 1 if argument.batched else 0
     for at in range(good.ndim):
         axis = "B" if at < lead else argument.axes[at - lead + (lead > 0)]
         if axis.isdigit() or "+" in axis or axis in shared:
@@ -86,12 +86,13 @@ def _wrong_shapes(op, argument, good):
                 shape[at] = max(0, shape[at] + change)
                 if shape[at] != good.shape[at]:
                     yield f"axis {at} of {shape[at]}", np.ones(shape, good.dtype)
-    if argument.axes[0] != "B" or "B" in shared:
+    if not argument.batched or "B" in shared:
         yield "one axis more in front", np.ones((2, *good.shape), good.dtype)
         yield "one axis more behind", np.ones((*good.shape, 2), good.dtype)
         if good.ndim > 1:
             yield "all axes as one", np.ones(good.size, good.dtype)
-        yield "a single number", np.array(1.0, good.dtype)
+        if good.ndim:
+            yield "a single number", np.array(1.0, good.dtype)
 
 
 def _bad_options(option, tail):

@@ -23,7 +23,7 @@ SHAPES = (
 )  # fmt: skip
 
 DIFFERENTIABLE = [name for name in NAMES if OPS[name].backward]
-LOSSES = [name for name in NAMES if any(a.name == "grad_pred" for a in OPS[name].outputs)]
+LOSSES = [name for name in NAMES if OPS[name].outputs and OPS[name].outputs[0].name == "loss"]
 
 
 def option_sets(op):
@@ -62,8 +62,8 @@ def forward(op, inputs, options):
 
 
 def weighted_sum(op, inputs, options, weights):
-    """A number whose gradient by ``out`` is ``weights``."""
-    return (forward(op, inputs, options)[1]["out"] * weights).sum()
+    """A number whose gradient by the first output is ``weights``."""
+    return (forward(op, inputs, options)[1][op.outputs[0].name] * weights).sum()
 
 
 def assert_gradient(gradient, x, what, scalar, *args):
@@ -88,9 +88,11 @@ def test_backward(name, shape):
         inputs = draw_inputs(op, lengths, options, optional=number != 1, seed=number)
         inputs = away_from_kinks(op, inputs, options)
         known, outputs = forward(op, inputs, options)
-        weights = 1 + np.random.default_rng(number).random(outputs["out"].shape)
+        first = op.outputs[0].name
+        weights = 1 + np.random.default_rng(number).random(outputs[first].shape)
         for backward in (OPS[b] for b in op.backward):
-            gradients = run_backward(backward, {**known, **outputs, "grad_out": weights}, options)
+            saved = {**known, **outputs, f"grad_{first}": weights}
+            gradients = run_backward(backward, saved, options)
             for key, gradient in gradients.items():
                 if inputs[key] is not None:
                     what = f"{backward.name}: grad_{key}, {options}"

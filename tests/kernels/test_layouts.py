@@ -18,7 +18,7 @@ POISON = 77
 
 def _within(x, slices):
     base = np.full([2 * n + 3 for n in x.shape], POISON, x.dtype)
-    view = base[tuple(slices(n) for n in x.shape)]
+    view = base[(..., *(slices(n) for n in x.shape))]
     view[...] = x
     return view, base
 
@@ -32,12 +32,13 @@ def inner(x):
 
 
 def negative(x):
-    base = np.flip(x).copy()
-    return np.flip(base), base
+    backwards = (..., *[slice(None, None, -1)] * x.ndim)
+    base = x[backwards].copy()
+    return base[backwards], base
 
 
 def fortran(x):
-    base = np.asfortranarray(x)
+    base = np.array(x, order="F")
     return base, base
 
 
@@ -63,7 +64,7 @@ def subclass(x):
 
 
 def broadcast(x):
-    base = x[:1].copy()
+    base = x[:1].copy() if x.ndim else x.copy()
     return np.broadcast_to(base, x.shape), base
 
 

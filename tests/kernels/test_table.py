@@ -46,7 +46,6 @@ def test_is_well_formed(name):
     for argument in op.arguments:
         assert argument.role in ("in", "out", "inout")
         assert argument.dtype in ("real", "label", "float64")
-        assert argument.axes
         for place, axis in enumerate(argument.axes):
             parts = axis.split("+")
             assert all(p.isdigit() or (len(p) == 1 and p.isupper()) for p in parts)
@@ -72,14 +71,14 @@ def test_gradients_go_by_names(name):
     inputs = {a.name: a for a in op.inputs}
     known = {a.name: a for a in op.arguments}
     covered = list(op.passes)
-    assert "out" in known
+    assert op.outputs[0].name in ("out", "loss")
     for backward in (OPS[b] for b in op.backward):
         renamed = {}  # grad_out's letters may be other ones than those of out
         for argument in backward.inputs:
-            if argument.name == "grad_out":
-                axes, named = argument.own_axes, known["out"].own_axes
+            if argument.name == f"grad_{op.outputs[0].name}":
+                axes, named = argument.own_axes, op.outputs[0].own_axes
                 renamed = dict(zip(axes, named[len(named) - len(axes) :], strict=True))
-                assert argument.axes == known["out"].axes or argument.batched
+                assert argument.axes == op.outputs[0].axes or argument.batched
             else:
                 assert argument.name in known, f"{backward.name} reads what {name} does not have"
                 assert argument.axes == known[argument.name].axes
