@@ -154,6 +154,16 @@ class Tensor(Value):
 
     __iter__ = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        if self._value is not None:
+            return {"name": self.name, "_value": self._value}
+        names = ("shape", "dtype", "name", "node", "layer_call")
+        return {name: getattr(self, name) for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
     # --- arithmetic -----------------------------------------------------------------------------
 
     def __add__(self, other: Tensor) -> Tensor:
