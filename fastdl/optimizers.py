@@ -370,6 +370,8 @@ class SGD(Optimizer):
     momentum : float >= 0, default 0
     nesterov : bool, default False
 
+    Notes
+    -----
     See `Optimizer` for the others, ``fastdl.kernels.sgd_update`` for the formulas.
     """
 
@@ -487,6 +489,8 @@ class AdamW(Adam):
     ----------
     weight_decay : float, default 0.004 (torch: 0.01)
 
+    Notes
+    -----
     See `Adam` for the others.
     """
 

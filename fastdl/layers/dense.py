@@ -37,6 +37,8 @@ class Dense(Layer):
     kernel_initializer, bias_initializer : default "glorot_uniform", "zeros"
     kernel_regularizer, bias_regularizer : Regularizer or name, optional
 
+    Notes
+    -----
     Input shape (batch, ..., features), output shape (batch, ..., units); ``kernel`` has shape
     (features, units), ``bias`` (units,).
 
