@@ -17,9 +17,9 @@ from libc.string cimport memcpy, memset
 from fastdl.kernels.call cimport Function, allocate
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
-    SPAN, Context, Kernel, Loop, Moving, Op, Stage, Team, ceil_divide, flush_denormals, is_forced,
-    loop_kernel, note_run, note_team, note_threads, now_ns, op_rows, plan, restore_denormals, smaller,
-    team_note, team_size, team_start, team_worked, threads_now, work,
+    SPAN, Cast, Context, Kernel, Loop, Moving, Op, Stage, Team, ceil_divide, flush_denormals,
+    is_forced, loop_kernel, note_run, note_team, note_threads, now_ns, op_rows, plan,
+    restore_denormals, smaller, team_note, team_size, team_start, team_worked, threads_now, work,
 )
 
 from fastdl.kernels import door
@@ -84,24 +84,17 @@ cdef double row_cost(const Op *op, const Context *context, int phase) noexcept n
 cdef void gather_piece(
     const Op *op, const Context *context, int phase, int64_t piece
 ) noexcept nogil:
-    cdef int64_t row = piece * rows_of_piece(op), source
-    cdef int64_t end = smaller(context.rows, row + rows_of_piece(op))
-    cdef int64_t type = op.options[TYPE].whole
+    cdef int64_t row = piece * rows_of_piece(op), first = context.first + row
+    cdef int64_t rows = smaller(rows_of_piece(op), context.rows - row), type = op.options[TYPE].whole
     cdef bint label = op.options[TO_LABEL].whole
-    cdef int64_t bytes = op.sizes[COUNT] * (8 if label else op.itemsize)
-    while row < end:
-        source = context.first + row
-        if context.order != NULL:
-            source = context.order[source]
-        if label:
-            op.bodies.data.to_label[type](
-                op.arguments[OUT] + row * bytes,
-                op.arguments[SOURCE] + source * op.sizes[STRIDE], op.sizes[COUNT])
-        else:
-            op.bodies.data.to_real[type](
-                op.arguments[OUT] + row * bytes,
-                op.arguments[SOURCE] + source * op.sizes[STRIDE], op.sizes[COUNT])
-        row += 1
+    cdef Cast cast = op.bodies.data.to_label[type] if label else op.bodies.data.to_real[type]
+    cdef char *out = op.arguments[OUT] + row * op.sizes[COUNT] * (8 if label else op.itemsize)
+    if context.order != NULL:
+        cast(out, op.arguments[SOURCE], op.sizes[STRIDE], context.order + first, rows,
+             op.sizes[COUNT])
+    else:
+        cast(out, op.arguments[SOURCE] + first * op.sizes[STRIDE], op.sizes[STRIDE], NULL, rows,
+             op.sizes[COUNT])
 
 
 cdef void scatter_piece(

@@ -20,7 +20,9 @@ cdef extern from "simd/bodies.h" nogil:
         void (*add)(void *out, const void *a, const void *b, int64_t n) noexcept nogil
         void (*multiply)(void *out, const void *a, const void *b, int64_t n) noexcept nogil
         void (*scale)(void *out, const void *x, double factor, int64_t n) noexcept nogil
-    ctypedef void (*Cast)(void *out, const void *source, int64_t n) noexcept nogil
+    ctypedef void (*Cast)(
+        void *out, const void *source, int64_t stride, const int64_t *order, int64_t rows, int64_t n
+    ) noexcept nogil
     ctypedef struct DataBodies:
         Cast *to_real
         Cast *to_label
