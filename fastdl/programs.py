@@ -41,6 +41,9 @@ class Compiled:
     columns : list of (name, weight)
         What each row of the totals is: the name in the logs, and for losses the factor with which
         it counts in "loss" (0 for metrics).
+    norms : list of Variable
+        The weights whose norms are added up: each has two rows at the end of the totals, the
+        squares of its gradient and of itself.
     structure : tuple
         What the program depended on when it was made.
     lock : Lock
@@ -49,6 +52,7 @@ class Compiled:
 
     lowered: Lowered
     columns: list[tuple[str, float]]
+    norms: list[Variable] = field(default_factory=list)
     structure: tuple[Any, ...] = ()
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -75,7 +79,9 @@ class Compiled:
         return logs
 
 
-def compiled(model: Model, kind: str, capacity: int, weighted: bool = False) -> Compiled:
+def compiled(
+    model: Model, kind: str, capacity: int, weighted: bool = False, norms: bool = False
+) -> Compiled:
     """The model's program of a kind, made where there is none that is right.
 
     Parameters
@@ -86,8 +92,10 @@ def compiled(model: Model, kind: str, capacity: int, weighted: bool = False) -> 
         The most rows of a batch; the program may have room for more.
     weighted : bool
         Whether there are sample weights.
+    norms : bool
+        Whether the norms of weights and gradients are added up; for "train".
     """
-    key = kind, weighted
+    key = kind, weighted, norms
     structure = _structure(model, kind)
     found = model._programs.get(key)
     if found is not None and found.structure == structure and found.capacity >= capacity:
@@ -99,7 +107,8 @@ def compiled(model: Model, kind: str, capacity: int, weighted: bool = False) -> 
             if found.capacity >= capacity:
                 return found
             capacity = max(capacity, 2 * found.capacity)  # sizes that creep up: few programs
-        made = _MAKERS[kind](model, capacity, weighted)
+        more = {"norms": True} if norms else {}
+        made = _MAKERS[kind](model, capacity, weighted, **more)
         made.structure = structure
         model._programs[key] = made
         return made
@@ -200,6 +209,12 @@ class _Objective:
         self.columns.append((name, weight))
         return total
 
+    def squares(self, name: str, values: Tensor) -> None:
+        """Adds up the squares of these numbers, of every batch; they are not in the logs."""
+        total = self._new_total("", 0.0)
+        total.name = f"squares of {name}"
+        apply("accumulate_squares", total=total, values=values)
+
     def _total(self, values: Tensor, name: str, weight: float, rows: Tensor | None) -> None:
         total = self._new_total(name, weight)
         apply("accumulate", total=total, values=values, sample_weight=rows)
@@ -234,9 +249,16 @@ def _evaluation(model: Model, capacity: int, weighted: bool) -> Compiled:
 
 
 def training_program(
-    model: Model, capacity: int, weighted: bool = False, fused: bool = True
+    model: Model,
+    capacity: int,
+    weighted: bool = False,
+    fused: bool = True,
+    norms: bool = False,
 ) -> Compiled:
-    """The program of one training step: forward, losses, metrics, backward, updates."""
+    """The program of one training step: forward, losses, metrics, backward, updates.
+
+    With ``norms`` the squares of the gradients and of the weights are added up; see `Compiled`.
+    """
     inputs = _placeholders(model)
     variables = model.trainable_weights
     with Trace(training=True) as forward:
@@ -246,8 +268,14 @@ def training_program(
     with Trace(training=True) as updates:
         own = _own_memory(gradients, objective)
         model.optimizer.apply({v: own[v] for v in variables if v in own})
+        recorded = [v for v in variables if v in own] if norms else []
+        for variable in recorded:
+            objective.squares(f"gradient of {variable.name}", own[variable])
+            objective.squares(variable.name, variable)
     nodes = [*forward.nodes, *backward, *updates.nodes]
-    return _with_totals(model, nodes, inputs, objective, capacity, fused)
+    made = _with_totals(model, nodes, inputs, objective, capacity, fused)
+    made.norms = recorded
+    return made
 
 
 def _own_memory(gradients: dict[Tensor, Tensor], objective: _Objective) -> dict[Tensor, Tensor]:

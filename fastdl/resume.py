@@ -39,6 +39,7 @@ def save(run: Run, path: str | os.PathLike[str]) -> None:
         "batch": course.batch,
         "history": run.history.history,
         "epochs_run": run.history.epoch,
+        "seconds": run.history.seconds,
         "stopped": bool(run.model.stop_training),
         "callbacks": callbacks,
     }
@@ -154,6 +155,7 @@ class Place:
         """Gives history and callbacks what they had; they have begun already."""
         run.history.history = {k: list(v) for k, v in self.state["history"].items()}
         run.history.epoch = list(self.state["epochs_run"])
+        run.history.seconds = float(self.state["seconds"])
         for callback, saved in zip(run.listeners.callbacks, self.state["callbacks"], strict=True):
             callback.set_state(_with_arrays(saved["state"], self.file.tensors))
         if self.batch:

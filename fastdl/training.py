@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 from fastdl import resume
 from fastdl.callbacks import BackupAndRestore, CallbackList, History, TerminateOnNaN
 from fastdl.callbacks import Progress as ProgressCallback
+from fastdl.callbacks.norms import NormRecorder
 from fastdl.data import Rows, as_inputs, as_targets, as_weights, hold_out, take
 from fastdl.diagnosis import Watch
 from fastdl.kernels.course import Course
@@ -168,7 +170,9 @@ class Run:
         rows, validation = data.rows, data.validation
         self.rows, self.shuffle = rows.count, bool(shuffle)
         self.batch_size = min(int(batch_size), rows.count)
-        self.step = compiled(model, "train", self.batch_size, rows.weight is not None)
+        weighted = rows.weight is not None
+        norms = any(isinstance(c, NormRecorder) for c in listeners.callbacks)
+        self.step = compiled(model, "train", self.batch_size, weighted, norms)
         self.check: Compiled | None = None
         validation_batch = 1
         if validation is not None:
@@ -202,7 +206,15 @@ class Run:
         if data.note and self.progress.level:
             print(data.note, file=self.progress.stream, flush=True)
         self.first = course.epoch
-        params = {"verbose": self.progress.level, "epochs": course.epochs, "steps": course.batches}
+        params = {
+            "verbose": self.progress.level,
+            "epochs": course.epochs,
+            "steps": course.batches,
+            "batch_size": self.batch_size,
+            "rows": rows.count,
+            "validation_rows": 0 if validation is None else validation.count,
+            "shuffle": self.shuffle,
+        }
         for callback in (self.history, *listeners.callbacks):
             callback.set_model(model)
             callback.set_params(params)
@@ -240,6 +252,7 @@ class Run:
         if self.watching:
             self.watch = Watch(self)
         logs: dict[str, float] = {}
+        begin = time.perf_counter()
         try:
             if not self.listeners.callbacks and not self.progress.level:
                 self._advance("end", _FOREVER)
@@ -252,6 +265,8 @@ class Run:
         except BaseException:  # of a callback, or Ctrl-C
             self.progress.close()
             raise
+        finally:
+            self.history.seconds += time.perf_counter() - begin
         self.listeners.on_train_end(logs)
 
     def _advance(self, until: str, seconds: float, batch: int = 0) -> str:
@@ -328,6 +343,15 @@ class Run:
         """Writes the files that callbacks asked for, now that all have been called."""
         while self.to_save:
             resume.save(self, self.to_save.pop(0))
+
+    def squares(self) -> dict[str, tuple[float, float, float]]:
+        """Of each weight: the sums of squares of its gradients and of itself, and of how many
+        batches of the epoch, where a `NormRecorder` asked for them."""
+        rows = self.totals[len(self.totals) - 2 * len(self.step.norms) :].tolist()
+        return {
+            variable.name: (rows[2 * i][0], rows[2 * i + 1][0], rows[2 * i][1])
+            for i, variable in enumerate(self.step.norms)
+        }
 
     def _train_logs(self) -> dict[str, float]:
         return _floats(self.step.logs(self.totals))

@@ -664,3 +664,7 @@ def clip_scale(
     clipnorm: float,
     scale: Any = ...,
 ) -> ndarray: ...
+def accumulate_squares(
+    total: Any,
+    values: Any,
+) -> None: ...

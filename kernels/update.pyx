@@ -6,8 +6,8 @@ spans of SPAN elements and each touches only its own stretch of every array, so 
 on where a span begins or ends. Plain Adam reads four arrays and writes three, 28 bytes and some 12
 operations a parameter in float32: beyond the caches, memory is all it waits for.
 
-`squared_norm` and `penalty` sum stretches of SUM_SPAN elements in float64 (phase 0, one number a
-piece) and add the numbers up in order (phase 1, one piece).
+`squared_norm`, `penalty` and `accumulate_squares` sum stretches of SUM_SPAN elements in float64
+(phase 0, one number a piece) and add the numbers up in order (phase 1, one piece).
 """
 
 from libc.math cimport pow, sqrt
@@ -195,6 +195,20 @@ cdef void penalty_piece(
         (<double *> op.arguments[0])[0] += op_rows(op, context) * merged(op)
 
 
+cdef void accumulate_squares_piece(
+    const Op *op, const Context *context, int phase, int64_t piece
+) noexcept nogil:
+    # total, values
+    cdef int64_t start = piece * SUM_SPAN
+    cdef double *total = <double *> op.arguments[0]
+    if phase == 0:
+        (<double *> op.workspace)[piece] = op.bodies.update.squared_norm(
+            stretch(op, 1, start), NULL, smaller(SUM_SPAN, op.sizes[0] - start), 0, 0)
+    else:
+        total[0] += merged(op)
+        total[1] += 1
+
+
 cdef int64_t one_piece(const Op *op, const Context *context, int phase) noexcept nogil:
     return 1
 
@@ -214,13 +228,15 @@ cdef void clip_scale_piece(
     op.bodies.update.clip_scale(op.arguments[0], total, op.options[0].number)
 
 
-cdef Kernel squared_norm_kernel, penalty_kernel, clip_scale_kernel
+cdef Kernel squared_norm_kernel, penalty_kernel, accumulate_squares_kernel, clip_scale_kernel
 
 squared_norm_kernel.phases = penalty_kernel.phases = 2
 squared_norm_kernel.pieces = penalty_kernel.pieces = sum_pieces
 squared_norm_kernel.cost = penalty_kernel.cost = sum_cost
 squared_norm_kernel.workspace = penalty_kernel.workspace = sum_workspace
 squared_norm_kernel.run_piece = squared_norm_piece
+accumulate_squares_kernel = squared_norm_kernel
+accumulate_squares_kernel.run_piece = accumulate_squares_piece
 penalty_kernel.run_piece = penalty_piece
 clip_scale_kernel.phases = 1
 clip_scale_kernel.pieces = one_piece
@@ -229,4 +245,5 @@ clip_scale_kernel.run_piece = clip_scale_piece
 
 register("squared_norm", &squared_norm_kernel, "out grad param before", "l1 l2")
 register("penalty", &penalty_kernel, "total param values", "l1 l2")
+register("accumulate_squares", &accumulate_squares_kernel, "total values")
 register("clip_scale", &clip_scale_kernel, "scale squares", "clipnorm")

@@ -686,6 +686,10 @@ def squared_norm(grad, param=None, before=None, l1=0.0, l2=0.0):
     return np.array([(g**2).sum()]) + (0.0 if before is None else before)
 
 
+def accumulate_squares(total, values):
+    return total + np.array([(values**2).sum(), 1.0])
+
+
 def clip_scale(squares, clipnorm):
     with np.errstate(divide="ignore"):
         return np.minimum(1.0, clipnorm / np.sqrt(squares.sum(keepdims=True)))

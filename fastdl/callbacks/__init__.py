@@ -8,6 +8,7 @@ from fastdl.callbacks.checkpoint import BackupAndRestore, ModelCheckpoint
 from fastdl.callbacks.history import History
 from fastdl.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from fastdl.callbacks.logs import CSVLogger, LambdaCallback, Progress, TensorBoard
+from fastdl.callbacks.norms import NormRecorder
 from fastdl.callbacks.stopping import EarlyStopping, TerminateOnNaN
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "LambdaCallback",
     "LearningRateScheduler",
     "ModelCheckpoint",
+    "NormRecorder",
     "Progress",
     "ReduceLROnPlateau",
     "TensorBoard",

@@ -110,3 +110,7 @@ declare("clip_scale",
     "have these squared norms down to clipnorm.",
     out("scale", "1"), in_("squares", "K", dtype="float64"),
     number("clipnorm", None, 0.0, open_low=True))  # fmt: skip
+declare("accumulate_squares",
+    "total[0] += sum(values**2), summed in float64 in a fixed order; total[1] += 1: for the norms "
+    "of weights and gradients over many steps.",
+    inout("total", "2", dtype="float64"), in_("values", "N"))  # fmt: skip
