@@ -470,7 +470,7 @@ def test_batches_of_any_size_use_one_program():
     model = regression()
     for rows in (20, 3, 11, 1, 20, 7):
         assert np.isfinite(model.train_on_batch(X[:rows], Y[:rows])[0])
-    assert sum(kind == "train" for kind, _ in model._programs) == 1
+    assert sum(key[0] == "train" for key in model._programs) == 1
     fastdl.set_seed(1)
     fresh = regression()
     fastdl.set_seed(1)
