@@ -71,7 +71,7 @@ def fit(
     check_counts(batch_size, epochs, initial_epoch)
     listeners = CallbackList(callbacks)
     resolve_verbose(verbose)
-    place = _place(resume_from, listeners)
+    place = None if resume_from is None else resume.Place(resume_from)
     data = fit_data(
         model, x, y, validation_split, validation_data, class_weight, sample_weight, stratify
     )
@@ -94,18 +94,6 @@ def check_counts(batch_size: Any, epochs: Any, initial_epoch: Any) -> None:
     whole("batch_size", batch_size, 1)
     whole("epochs", epochs, 0)
     whole("initial_epoch", initial_epoch, 0)
-
-
-def _place(
-    resume_from: str | os.PathLike[str] | None, listeners: CallbackList
-) -> resume.Place | None:
-    """Where to go on: what was asked for, or what a `BackupAndRestore` finds."""
-    if resume_from is not None:
-        return resume.Place(resume_from)
-    for callback in listeners.callbacks:
-        if isinstance(callback, BackupAndRestore) and os.path.exists(callback.filepath):
-            return resume.Place(callback.filepath)
-    return None
 
 
 @dataclass
@@ -163,7 +151,7 @@ class Run:
         place: resume.Place | None = None,
     ) -> None:
         self.model, self.listeners, self.history = model, listeners, History()
-        self.place = place
+        self.place = place = place or _backup(listeners)
         #: Files that callbacks asked for.
         self.to_save: list[str | os.PathLike[str]] = []
         self.data = data
@@ -371,6 +359,14 @@ class Run:
         self.history.epoch += range(self.first, self.course.epochs)
         for name, values in logs.items():
             self.history.history.setdefault(name, []).extend(values.tolist())
+
+
+def _backup(listeners: CallbackList) -> resume.Place | None:
+    """Where to go on, if a `BackupAndRestore` finds its file."""
+    for callback in listeners.callbacks:
+        if isinstance(callback, BackupAndRestore) and os.path.exists(callback.filepath):
+            return resume.Place(callback.filepath)
+    return None
 
 
 def _progress(batches: int, verbose: str | int, listeners: CallbackList) -> Progress:

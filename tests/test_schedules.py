@@ -9,6 +9,7 @@ import pytest
 import fastdl
 from fastdl import optimizers, schedules
 from fastdl.layers import Dense
+from fastdl.losses import MeanSquaredError
 
 STEPS = np.arange(0, 400)
 
@@ -233,7 +234,7 @@ FOLLOWED += [(Steep(0.05), Steep(0.05))]
 
 
 @pytest.mark.parametrize(("schedule", "rate_of"), FOLLOWED, ids=["ours", "users"])
-@pytest.mark.parametrize("how", ["end", "epochs", "batches", "train_on_batch", "fit_many"])
+@pytest.mark.parametrize("how", ["end", "epochs", "batches", "train_on_batch", "fit_many", "tape"])
 def test_every_step_has_the_rate_of_the_schedule(schedule, rate_of, how):
     x, y = line()
     model = linear(schedule)
@@ -242,6 +243,12 @@ def test_every_step_has_the_rate_of_the_schedule(schedule, rate_of, how):
         for _ in range(7):
             for at in range(0, 40, 12):
                 model.train_on_batch(x[at : at + 12], y[at : at + 12])
+    elif how == "tape":
+        for at in [*range(0, 40, 12)] * 7:
+            with fastdl.GradientTape() as tape:
+                loss = MeanSquaredError()(y[at : at + 12], model(x[at : at + 12], training=True))
+            weights = model.trainable_weights
+            model.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
     elif how == "fit_many":
         fastdl.fit_many([model], x, y, **arguments)
     else:

@@ -310,3 +310,31 @@ def test_outside_of_a_fit_a_checkpoint_saves_at_once(data, tmp_path):
     checkpoint.set_model(model)
     checkpoint.on_epoch_end(4, {"loss": 0.25})
     assert fastdl.load_model(tmp_path / "5-0.2.fastdl").optimizer.iterations == 10
+
+
+def test_many_fits_go_on_each_from_its_own_backup(data, tmp_path):
+    failing = [True]
+
+    def hooks(index):
+        def fail(epoch, logs):
+            if index == 1 and epoch == 3 and failing:
+                raise OSError("the disk is gone")
+
+        return [BackupAndRestore(tmp_path / f"{index}"), LambdaCallback(on_epoch_begin=fail)]
+
+    arguments = {"batch_size": BATCH, "epochs": EPOCHS, "verbose": 0, "callbacks": hooks}
+    with pytest.raises(fastdl.FitManyError, match="the disk is gone"):
+        fastdl.fit_many([make(), make(seed=4)], *data, **arguments)
+    assert [p.name for p in tmp_path.iterdir()] == ["1"]
+    failing.clear()
+    model, straight = make(seed=4), make(seed=4)
+    ran = []
+    arguments["callbacks"] = lambda i: [
+        *hooks(1)[:1],
+        LambdaCallback(on_epoch_begin=lambda epoch, logs: ran.append(epoch)),
+    ]
+    fastdl.fit_many([model], *data, **arguments)
+    straight.fit(*data, batch_size=BATCH, epochs=EPOCHS, verbose=0)
+    assert ran == [3, 4]
+    for a, b in zip(model.get_weights(), straight.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
