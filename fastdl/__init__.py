@@ -16,6 +16,7 @@ from fastdl import (
     schedules,
 )
 from fastdl.checks import gradient_check
+from fastdl.compiled import compiled_step
 from fastdl.layers import Input, Layer
 from fastdl.many import FitManyError, fit_many
 from fastdl.model import Model
@@ -47,6 +48,7 @@ __all__ = [
     "__version__",
     "backend",
     "callbacks",
+    "compiled_step",
     "constant",
     "datasets",
     "fit_many",

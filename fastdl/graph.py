@@ -80,6 +80,7 @@ def differentiate(
                 if (g := gradient(t)) is not None
             }
             if out_grads:
+                trace.owner = node.owner
                 with inside(node.layer):
                     for name, value in _backward(node, out_grads, needed):
                         contribute(node.inputs[name], value)

@@ -251,6 +251,7 @@ def lower(
     feeds: list[Tensor],
     fetches: list[Tensor],
     totals: list[Tensor],
+    kept: Sequence[Tensor] = (),
 ) -> Lowered:
     """Lays out the memory of the steps and makes their Program.
 
@@ -265,12 +266,14 @@ def lower(
         The tensors that are gathered from the user's data and handed out to him.
     totals : list of Tensor, shape (2,)
         Where the accumulate ops add up; rows of the program's totals.
+    kept : list of Tensor
+        What is read from the buffers after a run.
     """
     sums = np.zeros((len(totals), 2))
     fixed = {total: sums[i] for i, total in enumerate(totals)}
     fixed.update(_constants(steps, dtype))
     fixed.update(_gradient_ranges(steps, dtype))
-    buffers = _Buffers(steps, capacity, dtype, fixed, feeds, fetches)
+    buffers = _Buffers(steps, capacity, dtype, fixed, feeds, [*fetches, *kept])
     entries, nodes = [], []
     at = 0
     while at < len(steps):
@@ -366,11 +369,11 @@ def _is_update(step: Step) -> bool:
 
 def _gradient_ranges(steps: list[Step], dtype: np.dtype) -> dict[Tensor, np.ndarray]:
     """Places for the gradients of updates that are not fused, parallel to their variables."""
-    groups: dict[int, list[Step]] = {}
+    groups: dict[tuple[int, int], list[Step]] = {}
     for step in filter(_is_update, steps):
         variable = step.node.inputs["param"]
         assert isinstance(variable, Variable)
-        groups.setdefault(id(variable.arena), []).append(step)
+        groups.setdefault((id(variable.arena), id(step.node.owner)), []).append(step)
     fixed = {}
     for group in groups.values():
         variables = [step.node.inputs["param"] for step in group]
@@ -424,7 +427,7 @@ def _end(node: Node) -> int:
 
 def _continues(first: Node, node: Node, end: int) -> bool:
     """Whether ``node`` updates what lies right behind ``end``, in the same way as ``first``."""
-    if node.op is not first.op or node.options != first.options:
+    if node.op is not first.op or node.options != first.options or node.owner is not first.owner:
         return False
     if node.inputs["param"].offset != end:  # type: ignore[attr-defined]
         return False

@@ -261,7 +261,7 @@ class Optimizer:
             key, variables, updates = self._prepared
             if (
                 updates is not None
-                and key == (changes.latest, *self._fixed_options())
+                and key == (changes.latest, *self.fixed_options())
                 and len(pairs) == len(variables)
                 and all(map(operator.is_, variables, [pair[1] for pair in pairs]))
                 and updates.run(gradients, self.iterations + 1, self.learning_rate)
@@ -316,9 +316,9 @@ class Optimizer:
         if not updates.run(list(gradients.values()), self.iterations + 1, self.learning_rate):
             raise SystemError("apply_gradients: the updates do not fit their weights")  # a bug
         self.iterations += 1
-        self._prepared = (changes.latest, *self._fixed_options()), variables, updates
+        self._prepared = (changes.latest, *self.fixed_options()), variables, updates
 
-    def _fixed_options(self) -> tuple[Any, ...]:
+    def fixed_options(self) -> tuple[Any, ...]:
         """What prepared updates depend on."""
         return (
             self.weight_decay,

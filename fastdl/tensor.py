@@ -301,6 +301,8 @@ class Node:
     outputs: dict[str, Tensor]
     layer: Any = None
     backward: bool = False
+    #: In a compiled step: the update or the call whose step, seed and learning rate it has.
+    owner: Any = None
 
     @property
     def name(self) -> str:
@@ -370,6 +372,9 @@ class Trace:
         Whether layers are to behave as in training.
     """
 
+    #: What the nodes written down now belong to; see Node.
+    owner: Any = None
+
     def __init__(self, training: bool) -> None:
         self.training = training
         self.nodes: list[Node] = []
@@ -385,6 +390,14 @@ class Trace:
     def __exit__(self, *exc: object) -> None:
         _state.trace = self._before
         eager.set_tracing(self._traced_before)
+
+    def call_of(self, layer: Any, training: bool | None) -> contextlib.AbstractContextManager[Any]:
+        """Is open while a layer is called."""
+        return contextlib.nullcontext()
+
+    def typed(self, tensor: Tensor, dtype: str) -> Tensor:
+        """The tensor as one of this type, where the trace can have it as that."""
+        return tensor
 
     def apply_gradients(self, optimizer: Any, gradients: dict[Variable, Tensor]) -> None:
         """What `Optimizer.apply_gradients` does while this trace is open."""
@@ -404,7 +417,8 @@ def _draw() -> tuple[int, int]:
     if not isinstance(call, Call):
         return 0, 0
     if call.draws is None:
-        call.draws = call.owner.next_draw()
+        call.draws = call.owner.coming_draw()
+        call.owner.note_draw()
     return call.draws
 
 
@@ -415,6 +429,7 @@ def record(node: Node) -> Node:
         tensor.node = node
         tensor.name = tensor.name or f"{node.name}.{name}"
     if isinstance(_state.trace, Trace):
+        node.owner = _state.trace.owner
         _state.trace.nodes.append(node)
     return node
 
@@ -454,6 +469,8 @@ def _apply_symbolic(name: str, without: Iterable[str], arguments: dict[str, Any]
                     f"{type(value).__name__}"
                 )
             value = constant(value)
+        if value.dtype != argument.dtype and isinstance(_state.trace, Trace):
+            value = _state.trace.typed(value, argument.dtype)
         inputs[argument.name] = value
     if not arguments.keys() <= op.option_names:
         unknown = next(k for k in arguments if k not in op.option_names)

@@ -18,3 +18,7 @@ cdef class Value:
     cdef int64_t mark               # the log that follows it
     cdef int64_t walk               # the walk that looks for its gradient
     cdef int64_t version            # how often a weight has been changed
+
+
+# A tensor with this array as its value.
+cdef Value make(cnp.ndarray array)

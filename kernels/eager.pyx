@@ -127,7 +127,7 @@ cdef class Value:
         self.version += 1
 
 
-cdef inline Value make(cnp.ndarray array):
+cdef Value make(cnp.ndarray array):
     cdef Value value = <Value> new_object(tensor_type, nothing)
     value.array = array
     return value

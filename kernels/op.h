@@ -18,6 +18,7 @@ enum { MAX_ARGUMENTS = 12, MAX_SIZES = 10, MAX_OPTIONS = 14 };
  * for every span, and a span may be one row of a tile, which takes less time than they do. */
 typedef struct {
     int known;
+    int64_t step;
     double inputs[2], results[2];
 } Memo;
 
@@ -58,9 +59,17 @@ typedef struct {
     int64_t variant;    /* which of them, where several ops share these functions */
 } Kernel;
 
+/* Step, seed and learning rate of an op that has its own, and the kernel that is to see them. */
+typedef struct {
+    const Kernel *kernel;
+    int64_t step, seed;
+    double learning_rate;
+} Numbers;
+
 struct Op {
     const Kernel *kernel;
     const Bodies *bodies;          /* the C bodies for this op's float type and instruction set */
+    const Numbers *numbers;        /* NULL: those of the context; see step.pyx */
     const Op *tail;                /* elementwise op to run on each finished tile; chained */
     const Loop *loop;              /* for an op that stands for a loop over others; else NULL */
     void *workspace;

@@ -6,6 +6,10 @@ from libc.stdint cimport int64_t
 from fastdl.kernels.runner cimport Context, Loop, Op, Stage
 
 
+# An answer that takes longer than this, in nanoseconds, lets others have the GIL meanwhile.
+cdef enum: WORTH_RELEASING = 50000
+
+
 # What the threads need of a program: the stages for a full batch and for a short one.
 cdef struct Plan:
     Stage *stages[2]
@@ -69,3 +73,14 @@ cdef class Program:
 
     # Runs some batches, on all the threads that were prepared for or on this one.
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil
+
+
+# Roughly the nanoseconds that one batch takes on one thread.
+cdef double total_cost(const Op *ops, int count, const Context *context) noexcept nogil
+
+# The ops one after the other, on this thread.
+cdef void run_alone(const Op *ops, int count, const Context *context) noexcept nogil
+
+# Whether the gather op can read rows of the source into the buffer; and to have it do so.
+cdef bint fits(cnp.ndarray source, cnp.ndarray buffer) noexcept
+cdef void point_at(Op *gather, cnp.ndarray source) noexcept

@@ -41,9 +41,6 @@ cdef enum: TRIES = 6, LOOK_AGAIN = 128
 # How much slower than seen before a way may look after one stretch: others' bursts pass.
 cdef double PATIENCE = 1.1
 
-# An answer that takes longer than this lets others have the GIL meanwhile.
-cdef enum: WORTH_RELEASING = 50000
-
 # NumPy's number of a type: the index of its cast in the bodies, counted from 1.
 cdef enum: NUMPY_TYPES = 32
 cdef int[NUMPY_TYPES] casts

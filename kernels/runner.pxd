@@ -193,6 +193,7 @@ cdef extern from "op.h" nogil:
 
     ctypedef struct Memo:
         int known
+        int64_t step
         double inputs[2]
         double results[2]
 
@@ -209,8 +210,14 @@ cdef extern from "op.h" nogil:
         double number
         int64_t whole
 
+    ctypedef struct Numbers:
+        const Kernel *kernel
+        int64_t step, seed
+        double learning_rate
+
     ctypedef struct Op:
         const Kernel *kernel
+        const Numbers *numbers
         const Bodies *bodies
         const Op *tail
         const Loop *loop

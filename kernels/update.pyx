@@ -90,8 +90,10 @@ cdef const double *adam_correction(
 ) noexcept nogil:
     """1/(1 - beta_1**step) and sqrt(1 - beta_2**step)."""
     cdef Memo *memo = context.memo
-    if not memo.known or memo.inputs[0] != beta_1 or memo.inputs[1] != beta_2:
+    if (not memo.known or memo.inputs[0] != beta_1 or memo.inputs[1] != beta_2
+            or memo.step != context.step):
         memo.inputs[0], memo.inputs[1], memo.known = beta_1, beta_2, 1
+        memo.step = context.step
         memo.results[0] = 1 / (1 - pow(beta_1, <double> context.step))
         memo.results[1] = sqrt(1 - pow(beta_2, <double> context.step))
     return memo.results

@@ -12,6 +12,8 @@ __all__ = ["NOT_IMPORTED", "OURS", "PEERS"]
 PEERS = {
     "fastdl": ("fastdl_fit", "FastdlFit"),
     "fastdl-call": ("fastdl_call", "FastdlCall"),
+    "fastdl-tape": ("fastdl_loop", "FastdlTape"),
+    "fastdl-step": ("fastdl_loop", "FastdlCompiled"),
     "torch": ("torch_eager", "TorchEager"),
     "torch-compile": ("torch_compile", "TorchCompile"),
     "jax-jit": ("jax_jit", "JaxJit"),
@@ -21,4 +23,4 @@ PEERS = {
 }
 #: how the reason begins where a peer could not be imported
 NOT_IMPORTED = "not importable: "
-OURS = ("fastdl", "fastdl-call")
+OURS = ("fastdl", "fastdl-call", "fastdl-tape", "fastdl-step")

@@ -22,6 +22,7 @@ from fastdl.tensor import (
     Call,
     Shape,
     Tensor,
+    Trace,
     Variable,
     changes,
     current_trace,
@@ -272,6 +273,10 @@ class Layer:
                 symbolic = x._value is None
             if not symbolic:
                 return self._compute(x, training)
+        trace = current_trace()
+        if isinstance(trace, Trace):
+            with trace.call_of(self, training):
+                return self._trace(x, training)
         before = eager.set_tracing(True)
         try:
             return self._trace(x, training)
@@ -363,13 +368,17 @@ class Layer:
         self.built = True
         changes.note()
 
-    def next_draw(self) -> tuple[int, int]:
-        """Seed and step of the random numbers of one more call by the user."""
+    def coming_draw(self, later: int = 0) -> tuple[int, int]:
+        """Seed and step of the random numbers of the user's next call, or so many later."""
         known = self.__dict__
         if "seed" not in known and "_seed" not in known:
             known["_seed"] = runtime.draw_seed()
-        known["_draws"] = step = known.get("_draws", 0) + 1
+        step = known.get("_draws", 0) + 1 + later
         return known["seed"] if "seed" in known else known["_seed"], step
+
+    def note_draw(self) -> None:
+        """The user's call has drawn its random numbers."""
+        self.__dict__["_draws"] = self.__dict__.get("_draws", 0) + 1
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self).items() if k not in ("_known_type", "_known_trainable")}

@@ -1,0 +1,433 @@
+"""compiled_step: a training step written with a tape, traced once and run as a Program.
+
+The function is called once with symbolic tensors in the place of its arrays. What layers, losses,
+tapes and optimizers do is written down by a `StepTrace`; it is fused and laid out like the step of
+a fit, and later calls run it without any of the function's Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastdl import runtime
+from fastdl.graph import fuse, prune, root
+from fastdl.kernels import eager
+from fastdl.kernels.step import Step
+from fastdl.layers.base import Layer, flatten, map_structure
+from fastdl.layout import consolidate, lower
+from fastdl.tensor import Node, Tensor, Trace, Variable, apply, changes
+
+__all__ = ["CompiledStep", "compiled_step"]
+
+
+@dataclass(eq=False)
+class _Update:
+    """One apply_gradients of the step; ``before`` others of the same optimizer come first."""
+
+    optimizer: Any
+    before: int
+
+    def numbers(self) -> tuple[int, int, float]:
+        """Step, seed and learning rate of the coming update."""
+        made = self.optimizer.iterations + self.before
+        schedule = self.optimizer.schedule
+        if schedule is None:
+            return made + 1, 0, self.optimizer.learning_rate
+        return made + 1, 0, float(schedule.rates([made])[0])
+
+
+@dataclass(eq=False)
+class _Drawing:
+    """One call of a layer or model by the step; ``before`` others that draw come first."""
+
+    layer: Layer
+    before: int = 0
+
+    def numbers(self) -> tuple[int, int, float]:
+        """Step, seed and learning rate of the coming call."""
+        seed, step = self.layer.coming_draw(self.before)
+        return step, seed, 0.0
+
+
+class StepTrace(Trace):
+    """Writes down a whole step: calls of models, gradients, updates."""
+
+    def __init__(self) -> None:
+        super().__init__(training=False)
+        self.feeds: list[Tensor] = []
+        #: Which of the step's arrays each feed reads.
+        self.sources: list[int] = []
+        self.layers: dict[Layer, None] = {}
+        self.updates: list[_Update] = []
+        self._twins: dict[Tensor, Tensor] = {}
+        self._taken: set[Tensor] = set()
+
+    def feed(self, source: int, array: np.ndarray) -> Tensor:
+        """The tensor that stands for an array of the step."""
+        whole = array.dtype.kind != "f"
+        tensor = Tensor((None, *array.shape[1:]), "label" if whole else "real", name="input")
+        self._add_feed(tensor, source)
+        return tensor
+
+    def _add_feed(self, tensor: Tensor, source: int) -> None:
+        self.feeds.append(tensor)
+        self.sources.append(source)
+
+    def typed(self, tensor: Tensor, dtype: str) -> Tensor:
+        """An array of whole numbers is read as real ones where these are wanted, and vice versa."""
+        base = root(tensor)
+        if base not in self.feeds or {tensor.dtype, dtype} != {"real", "label"}:
+            return tensor
+        twin = self._twins.get(base)
+        if twin is None:
+            twin = Tensor(base.shape, dtype, name="input")
+            self._twins[base] = twin
+            self._add_feed(twin, self.sources[self.feeds.index(base)])
+        out = Tensor(tensor.shape, dtype)
+        node = Node(None, {"x": twin}, {}, {"out": out})
+        out.node = node
+        self.nodes.append(node)
+        return out
+
+    @contextlib.contextmanager
+    def call_of(self, layer: Any, training: bool | None) -> Iterator[None]:
+        """The outermost call of a layer has random numbers of its own."""
+        if self.owner is not None:
+            yield
+            return
+        self.layers[layer] = None
+        self.owner, self.training = _Drawing(layer), bool(training)
+        self.streams = itertools.count()
+        try:
+            yield
+        finally:
+            self.owner, self.training = None, False
+
+    def apply_gradients(self, optimizer: Any, gradients: dict[Variable, Tensor]) -> None:
+        """Adds an optimizer's updates."""
+        consolidate(gradients)
+        before = sum(update.optimizer is optimizer for update in self.updates)
+        update = _Update(optimizer, before)
+        self.updates.append(update)
+        self.owner = update
+        try:
+            own = {}
+            for variable, gradient in gradients.items():
+                # An update reads its gradient from a place of its own.
+                if root(gradient) is not gradient or gradient in self._taken or not gradient.node:
+                    gradient = apply("scale", x=gradient)
+                self._taken.add(gradient)
+                own[variable] = gradient
+            optimizer.apply(own, regularized=False)
+        finally:
+            self.owner = None
+
+
+class _Traced:
+    """A step for arguments of one signature."""
+
+    def __init__(self, trace: StepTrace, results: Any) -> None:
+        self.trace = trace
+        self.results = results
+        self.tensors = [t for t in flatten(results) if isinstance(t, Tensor)]
+        self.steps = fuse(prune(trace.nodes, self.tensors))
+        owners = dict.fromkeys(n.owner for n in trace.nodes if _has_numbers(n) and n.owner)
+        #: The calls that draw random numbers, in order.
+        self.drawings = [owner for owner in owners if isinstance(owner, _Drawing)]
+        for i, drawing in enumerate(self.drawings):
+            drawing.before = sum(other.layer is drawing.layer for other in self.drawings[:i])
+        self.owners: list[_Update | _Drawing] = [*trace.updates, *self.drawings]
+        self.structure = self._structure()
+        self.seen = changes.latest
+        self.native: Step | None = None
+        self.plain = isinstance(results, Tensor)
+        self.quick = False
+
+    def _structure(self) -> tuple[Any, ...]:
+        """What the trace depends on."""
+        layers = [(*_versions(layer), *layer.trainable_weights) for layer in self.trace.layers]
+        return (*layers, os.getpid())
+
+    def arrange(self, results: list[Tensor]) -> Any:
+        """The results in the structure that the function returned."""
+        given = iter(results)
+        return map_structure(
+            lambda leaf: next(given) if isinstance(leaf, Tensor) else leaf, self.results
+        )
+
+    def is_current(self) -> bool:
+        """Whether the function would do the same today."""
+        if self.native is None or not self.native.is_current():
+            return False
+        if self.options != [u.optimizer.fixed_options() for u in self.trace.updates]:
+            return False
+        if self.seen != changes.latest:
+            latest = changes.latest
+            if self.structure != self._structure():
+                return False
+            self.seen = latest
+        return True
+
+    def lower(self, rows: int) -> None:
+        """Makes the program, for batches of up to so many rows."""
+        trace = self.trace
+        types = {
+            t.value.dtype
+            for step in self.steps
+            for node in step.nodes
+            for t in map(root, node.inputs.values())
+            if isinstance(t, Variable)
+        }
+        if len(types) > 1:
+            raise TypeError(
+                f"compiled_step: its weights have different types: "
+                f"{', '.join(sorted(map(str, types)))}"
+            )
+        dtype = types.pop() if types else np.dtype(runtime.floatx())
+        lowered = lower(
+            self.steps,
+            capacity=max(rows, 1),
+            dtype=dtype,
+            feeds=trace.feeds,
+            fetches=[],
+            totals=[],
+            kept=self.tensors,
+        )
+        number = {owner: i for i, owner in enumerate(self.owners)}
+        chains = []
+        for nodes in lowered.nodes:
+            merged = len(nodes) > 1 and nodes[1].name == nodes[0].name and not nodes[1].outputs
+            chain = nodes[:1] if merged else nodes
+            chains.append([number.get(n.owner, -1) if _has_numbers(n) else -1 for n in chain])
+        results = [(_array(lowered, t), None in t.shape) for t in self.tensors]
+        self.options = [u.optimizer.fixed_options() for u in trace.updates]
+        self.native = Step(lowered.program, chains, results)
+        self.capacity = rows
+
+    def allow_quick(self, arrays: list[np.ndarray]) -> None:
+        """Lets calls with such arrays take the short way, where it gives the same."""
+        updates = self.trace.updates
+        if self.native is None or self.trace.sources != list(range(len(arrays))):
+            return
+        attributes = [vars(update.optimizer) for update in updates]
+        checks = [
+            (known, key, known[key])
+            for known in attributes
+            for key in known
+            if key not in ("iterations", "_rate", "_prepared", "slots")
+        ]
+        checks += [
+            (k["options"], key, value) for k in attributes for key, value in k["options"].items()
+        ]
+        if any(known["schedule"] is not None for known in attributes):
+            return
+        self.native.allow_quick(
+            [(vars(update.optimizer), update.before) for update in updates],
+            [(vars(drawing.layer), drawing.before) for drawing in self.drawings],
+            checks,
+            [array.dtype.kind != "f" for array in arrays],
+            self.seen,
+        )
+        self.quick = True
+
+    def run(self, sources: Any) -> Any:
+        """The results, or None where the arrays do not fit the program."""
+        assert self.native is not None
+        numbers = [owner.numbers() for owner in self.owners]
+        results = self.native.run(sources, numbers)
+        if results is None:
+            return None
+        for update in self.trace.updates:
+            update.optimizer.iterations += 1
+        for drawing in self.drawings:
+            drawing.layer.note_draw()
+        return results
+
+
+def _has_numbers(node: Node) -> bool:
+    """Whether an op reads step, seed or learning rate."""
+    return node.op is not None and not node.op.option_names.isdisjoint(
+        ("step", "seed", "learning_rate")
+    )
+
+
+def _array(lowered: Any, tensor: Tensor) -> np.ndarray:
+    base = root(tensor)
+    if base.is_eager:
+        return np.ascontiguousarray(base._value).reshape([n or 0 for n in tensor.shape])
+    return lowered.array_of(tensor)
+
+
+def _versions(layer: Layer) -> list[int]:
+    return [layer._version, *(v for inner in layer.layers for v in _versions(inner))]
+
+
+class CompiledStep:
+    """What `compiled_step` makes of a function."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        #: What errors call it.
+        self.name = getattr(function, "__name__", type(function).__name__)
+        self._traced: dict[Any, _Traced] = {}
+        self._making = threading.RLock()
+        #: What was run last, where it can be run again the short way.
+        self._last: _Traced | None = None
+
+    def __repr__(self) -> str:
+        return f"<compiled_step {self.name}>"
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the step; see `compiled_step`."""
+        last = self._last
+        if last is not None and last.native and not kwargs and not eager.is_tracing():
+            found = last.native.quick(args, changes.latest)
+            if found is not None:
+                return found[0] if last.plain else last.arrange(found)
+        if eager.is_tracing():
+            return self.function(*args, **kwargs)
+        leaves = flatten(args) if not kwargs else [*flatten(args), *flatten(kwargs)]
+        arrays: list[np.ndarray] = []
+        key: list[Any] = []
+        for leaf in leaves:
+            if isinstance(leaf, Tensor):
+                leaf = leaf.value
+            if isinstance(leaf, np.ndarray) and leaf.ndim:
+                arrays.append(leaf)
+                key.append((leaf.shape[1:], leaf.dtype.kind == "f"))
+            else:
+                key.append(leaf)
+        if kwargs or len(leaves) != len(args):
+            key.append(repr(map_structure(lambda leaf: 0, [args, kwargs])))
+        try:
+            traced = self._traced.get(tuple(key))
+        except TypeError:
+            raise TypeError(
+                f"{self.name}: arguments of a compiled step must be arrays, tensors, or "
+                f"hashable; got {', '.join(type(leaf).__name__ for leaf in leaves)}"
+            ) from None
+        if traced is None or not traced.is_current():
+            traced = self._trace(tuple(key), args, kwargs, arrays)
+        results = self._run(traced, arrays)
+        if not kwargs and len(arrays) == len(args):
+            traced.allow_quick(arrays)
+            self._last = traced if traced.quick else None
+        return results[0] if traced.plain else traced.arrange(results)
+
+    def _run(self, traced: _Traced, arrays: list[np.ndarray]) -> Any:
+        sources = [arrays[i] for i in traced.trace.sources]
+        results = traced.run(sources)
+        if results is not None:
+            return results
+        lengths = {len(array) for array in arrays}
+        if len(lengths) > 1:
+            raise ValueError(
+                f"{self.name}: all arrays of a compiled step must have the same number of "
+                f"rows, got {', '.join(str(array.shape) for array in arrays)}"
+            )
+        if lengths == {0}:
+            raise ValueError(f"{self.name}: a batch must have at least one row")
+        rows = lengths.pop() if lengths else 1
+        with self._making:
+            if rows > traced.capacity:
+                traced.lower(max(rows, 2 * traced.capacity))
+        results = traced.run([_plain(array) for array in sources])
+        if results is None:
+            raise SystemError(f"{self.name}: the arrays were not understood")  # a bug
+        return results
+
+    def _trace(self, key: Any, args: Any, kwargs: Any, arrays: list[np.ndarray]) -> _Traced:
+        with self._making:
+            found = self._traced.get(key)
+            if found is not None and found.is_current():
+                return found
+            for array in arrays:
+                if array.dtype.kind not in "biuf":
+                    raise TypeError(
+                        f"{self.name}: arrays must hold real numbers, got {array.dtype}"
+                    )
+            places = itertools.count()
+            trace = StepTrace()
+
+            def symbol(leaf: Any) -> Any:
+                array = leaf.value if isinstance(leaf, Tensor) else leaf
+                if isinstance(array, np.ndarray) and array.ndim:
+                    return trace.feed(next(places), array)
+                return leaf
+
+            with trace:
+                symbols = [map_structure(symbol, arg) for arg in args]
+                named = {name: map_structure(symbol, arg) for name, arg in kwargs.items()}
+                results = self.function(*symbols, **named)
+            traced = _Traced(trace, results)
+            traced.lower(len(arrays[0]) if arrays else 1)
+            self._traced[key] = traced
+            return traced
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """The array as a program reads it: native numbers, each row contiguous."""
+    kind = array.dtype.newbyteorder("=")
+    if kind == np.float16 or kind.itemsize > 8:
+        kind = np.dtype(np.float64)
+    return np.require(array, kind, ["C", "A", "ENSUREARRAY"])
+
+
+def compiled_step(function: Callable[..., Any]) -> CompiledStep:
+    """Makes a step that is written with a tape as fast as that of ``fit``.
+
+    The function is called once for each combination of argument shapes, with symbolic tensors for
+    its arrays; from then on its layers, losses, gradients and updates run without Python. The
+    number of rows may vary from call to call. So
+
+    - arrays and tensors among the arguments are batches, all with the same number of rows; other
+      arguments must be hashable, and each new value has the function called again;
+    - what Python does besides, such as printing or counting, is done only when it is called;
+    - nothing may depend on values: ``float(loss)``, ``.numpy()`` and ``if loss > 1`` are errors;
+    - NumPy arrays and eager tensors that the function sees besides are constants;
+    - what it returns may hold tensors: those come back as eager ones.
+
+    Changing a layer, ``trainable`` or an optimizer's options has the function called again.
+    Learning rates, schedules and random numbers are read each time.
+
+    Parameters
+    ----------
+    function : callable
+
+    Returns
+    -------
+    CompiledStep
+        To be called like the function.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastdl
+    >>> model = fastdl.Sequential([fastdl.layers.Dense(1)])
+    >>> optimizer, mse = fastdl.optimizers.SGD(0.1), fastdl.losses.MeanSquaredError()
+    >>> @fastdl.compiled_step
+    ... def step(x, y):
+    ...     with fastdl.GradientTape() as tape:
+    ...         loss = mse(y, model(x, training=True))
+    ...     gradients = tape.gradient(loss, model.trainable_variables)
+    ...     optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+    ...     return loss
+    >>> x = np.ones((8, 2))
+    >>> losses = [float(step(x, x[:, :1])) for _ in range(20)]
+    >>> losses[-1] < losses[0]
+    True
+    """
+    return CompiledStep(function)
