@@ -146,8 +146,10 @@ class Loss:
                 f"{self.name}: must return one number a row, or a single one; predictions have "
                 f"shape {prediction.shape}, what it returned {values.shape}"
             )
-        inner = tuple(range(1, len(values.shape)))
-        return ops.mean(values, inner) if inner else values
+        inner = values.shape[1:]
+        if all(length == 1 for length in inner):
+            return reshape(values, values.shape[:1]) if inner else values
+        return ops.mean(values, tuple(range(1, len(values.shape))))
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
         """The loss of a batch: a tensor of shape (), which a `GradientTape` differentiates.
