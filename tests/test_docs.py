@@ -18,10 +18,10 @@ NAMES = [str(page.relative_to(DOCS)) for page in PAGES]
 @pytest.fixture(autouse=True)
 def as_before():
     """Pages may change what is set for the whole process."""
-    before = fastdl.floatx(), fastdl.get_num_threads()
+    before = fastdl.floatx()
     yield
-    fastdl.set_floatx(before[0])
-    fastdl.set_num_threads(before[1])
+    fastdl.set_floatx(before)
+    fastdl.set_num_threads(None)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
