@@ -125,8 +125,12 @@ def _backward(
             for a in op.inputs
         }
         options = {o.name: node.options[o.name] for o in op.options if o.name in node.options}
-        outputs = apply_node(op.name, **arguments, **options).outputs
+        wanted = {key for key, name in targets if node.inputs[name] in needed}
+        without = [a.name for a in op.outputs if a.optional and a.name not in wanted]
+        outputs = apply_node(op.name, without, **arguments, **options).outputs
         for key, name in targets:
+            if key in without:
+                continue
             outputs[key].shape = node.inputs[name].shape  # also where no input says a letter
             yield name, outputs[key]
 

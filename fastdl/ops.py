@@ -1,25 +1,35 @@
 """The ops as functions of tensors: what a layer's ``call`` is written in.
 
 ``ops.dense(x, weight, bias)`` stands for the table's ``dense_forward``, ``ops.relu(x)`` for
-``relu_forward``, and so on for every op that a network can contain. Their gradients come from the
-table, so a layer made of ops needs none of its own.
+``relu_forward``, and so on for every op that a network can contain. Arithmetic, reductions and what
+moves elements about have NumPy's names and broadcast as there. Gradients come from the table, so a
+layer made of ops needs none of its own.
 
 >>> from fastdl import Input, ops
 >>> x = Input((4,))
 >>> ops.relu(x).shape
 (None, 4)
+>>> ops.sum(x * x, axis=-1, keepdims=True).shape
+(None, 1)
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from fastdl import arithmetic, shaping
 from fastdl._names import nearest
 from fastdl.kernels.eager import Caller
 from fastdl.kernels.table import ACTIVATIONS, OPS
 from fastdl.tensor import Tensor, apply, reshape
 
 __all__ = ["activation", "reshape"]
+
+#: Forms that the functions here choose between.
+_FORMS = (
+    "scalar", "vector", "middle", "sum_rows", "broadcast", "slice", "batch_matmul", "matmul",
+    "accumulate",
+)  # fmt: skip
 
 
 def activation(x: Tensor, name: str) -> Tensor:
@@ -34,9 +44,15 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"fastdl.ops has no {name!r}{nearest(name, __all__)}")
 
 
+for _module in (arithmetic, shaping):
+    for _public in _module.__all__:
+        if _public != "getitem":
+            globals()[_public] = getattr(_module, _public)
+            __all__.append(_public)
+
 for _name, _op in OPS.items():
-    _internal = _name.endswith(("_backward", "_update")) or _name.startswith("matmul")
-    if not _internal and _name != "accumulate":
-        _public = _name.removesuffix("_forward")
+    _public = _name.removesuffix("_forward")
+    _internal = "_backward" in _name or _name.endswith("_update") or _name.startswith(_FORMS)
+    if not _internal and _public not in __all__:
         globals()[_public] = Caller(_name, _public)
         __all__.append(_public)

@@ -153,6 +153,7 @@ class Tensor(Value):
         return self.value.__dlpack_device__()
 
     __iter__ = None
+    __array_ufunc__ = None  # array + tensor is for the tensor to compute
 
     def __getstate__(self) -> dict[str, Any]:
         if self._value is not None:
@@ -166,30 +167,76 @@ class Tensor(Value):
 
     # --- arithmetic -----------------------------------------------------------------------------
 
-    def __add__(self, other: Tensor) -> Tensor:
-        if not isinstance(other, Tensor):
-            return NotImplemented
-        return apply("add", a=self, b=other)
+    # Arithmetic as in NumPy, with numbers, arrays and tensors of shapes that fit: `fastdl.ops`.
+    # ``==`` asks whether two tensors are the same one; ops.equal compares elements.
 
-    def __mul__(self, other: Tensor | float) -> Tensor:
-        if isinstance(other, Tensor):
-            return apply("multiply", a=self, b=other)
-        if isinstance(other, (int, float)):
-            return apply("scale", x=self, factor=float(other))
-        return NotImplemented
+    def __add__(self, other: Any) -> Tensor:
+        return _operate("add", self, other)
 
-    __rmul__ = __mul__
+    def __radd__(self, other: Any) -> Tensor:
+        return _operate("add", other, self)
 
-    def __truediv__(self, other: float) -> Tensor:
-        return self * (1.0 / other) if isinstance(other, (int, float)) else NotImplemented
+    def __sub__(self, other: Any) -> Tensor:
+        return _operate("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return _operate("subtract", other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return _operate("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return _operate("multiply", other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return _operate("divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return _operate("divide", other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return _operate("power", self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return _operate("power", other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return _operate("matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return _operate("matmul", other, self)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return _operate("less", self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return _operate("less_equal", self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return _operate("greater", self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return _operate("greater_equal", self, other)
 
     def __neg__(self) -> Tensor:
-        return self * -1.0
+        return _operate("multiply", self, -1.0)
 
-    def __sub__(self, other: Tensor) -> Tensor:
-        if not isinstance(other, Tensor):
-            return NotImplemented
-        return self + other * -1.0
+    def __abs__(self) -> Tensor:
+        return apply("abs_forward", x=self)
+
+    def __getitem__(self, key: Any) -> Tensor:
+        from fastdl.shaping import getitem
+
+        return getitem(self, key)
+
+
+def _operate(name: str, a: Any, b: Any) -> Any:
+    """What an operator gives: a function of `fastdl.ops`, which is made of this module."""
+    from fastdl import arithmetic
+
+    if not all(isinstance(x, (Tensor, int, float, np.number, np.ndarray)) for x in (a, b)):
+        return NotImplemented
+    return getattr(arithmetic, name)(a, b)
 
 
 class Variable(Tensor):

@@ -28,6 +28,7 @@ from fastdl.kernels import (
     product,
     random,
     runner,
+    tensors,
     update,
 )
 from fastdl.kernels.call import Function

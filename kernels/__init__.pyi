@@ -582,6 +582,401 @@ def gaussian_noise_forward(
     seed: int = ...,
     out: Any = ...,
 ) -> ndarray: ...
+def exp_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def exp_backward(
+    grad_out: Any,
+    out: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def log_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def log_backward(
+    grad_out: Any,
+    x: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def sqrt_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def sqrt_backward(
+    grad_out: Any,
+    out: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def square_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def square_backward(
+    grad_out: Any,
+    x: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def abs_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def abs_backward(
+    grad_out: Any,
+    x: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def sign(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def clip_forward(
+    x: Any,
+    *,
+    low: float,
+    high: float,
+    out: Any = ...,
+) -> ndarray: ...
+def clip_backward(
+    grad_out: Any,
+    x: Any,
+    *,
+    low: float,
+    high: float,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def subtract(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def subtract_backward(
+    grad_out: Any,
+    a: Any,
+    b: Any,
+    *,
+    grad_a: Any = ...,
+    grad_b: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def divide(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def divide_backward(
+    grad_out: Any,
+    a: Any,
+    b: Any,
+    *,
+    grad_a: Any = ...,
+    grad_b: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def power(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def power_backward(
+    grad_out: Any,
+    a: Any,
+    b: Any,
+    *,
+    grad_a: Any = ...,
+    grad_b: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def maximum(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def maximum_backward(
+    grad_out: Any,
+    a: Any,
+    b: Any,
+    *,
+    grad_a: Any = ...,
+    grad_b: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def minimum(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def minimum_backward(
+    grad_out: Any,
+    a: Any,
+    b: Any,
+    *,
+    grad_a: Any = ...,
+    grad_b: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def less(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def less_equal(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def equal(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def not_equal(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def where_forward(
+    condition: Any,
+    a: Any = ...,
+    b: Any = ...,
+    *,
+    a_value: float = ...,
+    b_value: float = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def where_backward(
+    grad_out: Any,
+    condition: Any,
+    *,
+    grad_a: Any = ...,
+    grad_b: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def scalar_forward(
+    x: Any,
+    *,
+    value: float,
+    function: str = ...,
+    swapped: bool = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def scalar_backward(
+    grad_out: Any,
+    x: Any,
+    *,
+    value: float,
+    function: str = ...,
+    swapped: bool = ...,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def scalar_compare(
+    x: Any,
+    *,
+    value: float,
+    function: str = ...,
+    swapped: bool = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def vector_forward(
+    x: Any,
+    y: Any,
+    *,
+    function: str = ...,
+    swapped: bool = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def vector_backward(
+    grad_out: Any,
+    x: Any,
+    y: Any,
+    *,
+    function: str = ...,
+    swapped: bool = ...,
+    grad_x: Any = ...,
+    grad_y: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def vector_compare(
+    x: Any,
+    y: Any,
+    *,
+    function: str = ...,
+    swapped: bool = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def middle_forward(
+    x: Any,
+    y: Any,
+    *,
+    function: str = ...,
+    swapped: bool = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def middle_backward(
+    grad_out: Any,
+    x: Any,
+    y: Any,
+    *,
+    function: str = ...,
+    swapped: bool = ...,
+    grad_x: Any = ...,
+    grad_y: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def middle_compare(
+    x: Any,
+    y: Any,
+    *,
+    function: str = ...,
+    swapped: bool = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def sum_forward(
+    x: Any,
+    *,
+    mean: bool = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def sum_backward(
+    grad_out: Any,
+    *,
+    mean: bool = ...,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def sum_rows_forward(
+    x: Any,
+    *,
+    mean: bool = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def sum_rows_backward(
+    grad_out: Any,
+    *,
+    mean: bool = ...,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def max_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def max_backward(
+    grad_out: Any,
+    x: Any,
+    out: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def min_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def min_backward(
+    grad_out: Any,
+    x: Any,
+    out: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def broadcast_forward(
+    x: Any,
+    *,
+    repeats: int,
+    out: Any = ...,
+) -> ndarray: ...
+def broadcast_backward(
+    grad_out: Any,
+    *,
+    repeats: int,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def broadcast_rows_forward(
+    x: Any,
+    like: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def broadcast_rows_backward(
+    grad_out: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def transpose_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def transpose_backward(
+    grad_out: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def slice_forward(
+    x: Any,
+    *,
+    start: int = ...,
+    stride: int = ...,
+    length: int,
+    out: Any = ...,
+) -> ndarray: ...
+def slice_backward(
+    grad_out: Any,
+    *,
+    start: int = ...,
+    stride: int = ...,
+    length: int,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def take_forward(
+    labels: Any,
+    weight: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def take_backward(
+    grad_out: Any,
+    labels: Any,
+    *,
+    grad_weight: Any = ...,
+) -> ndarray: ...
+def one_hot(
+    labels: Any,
+    *,
+    classes: int,
+    out: Any = ...,
+) -> ndarray: ...
+def batch_matmul_forward(
+    a: Any,
+    b: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def batch_matmul_backward_a(
+    grad_out: Any,
+    b: Any,
+    *,
+    grad_a: Any = ...,
+) -> ndarray: ...
+def batch_matmul_backward_b(
+    grad_out: Any,
+    a: Any,
+    *,
+    grad_b: Any = ...,
+) -> ndarray: ...
 def sgd_update(
     param: Any,
     grad: Any,

@@ -263,6 +263,8 @@ cdef class Function:
                 continue
             k = 0
             if spec.batched:
+                if lead < 0:
+                    return 0
                 for k in range(lead):
                     shape[k] = leading[k]
                 k = lead

@@ -51,8 +51,8 @@ def prepare(op: Op, arrays: list[Any], options: dict[str, Any]) -> list[tuple[in
     real = _float_type(op, targets, inputs)
     for i, array in inputs.items():
         arrays[i] = _convert(op, op.arguments[i], array, real)
-    _check_shapes(op, arrays, options)
-    _check_labels(op, arrays)
+    lengths = _check_shapes(op, arrays, options)
+    _check_labels(op, arrays, lengths)
     return _stand_ins(op, arrays, targets)
 
 
@@ -129,8 +129,9 @@ def _convert(op: Op, argument: Argument, array: np.ndarray, real: np.dtype) -> n
     return np.require(array, dtype=wanted, requirements=["C", "A", "ENSUREARRAY"])
 
 
-def _check_shapes(op: Op, arrays: list[Any], options: dict[str, Any]) -> None:
-    """Holds every shape against the table, inputs first; the first that differs is named."""
+def _check_shapes(op: Op, arrays: list[Any], options: dict[str, Any]) -> dict[str, int]:
+    """Holds every shape against the table, inputs first; the first that differs is named. Returns
+    the lengths by letter."""
     lengths: dict[str, tuple[int, str]] = {}
     lead: tuple[tuple[int, ...], str] | None = None
     # Sums of letters last: each letter has to be known by then.
@@ -177,23 +178,22 @@ def _check_shapes(op: Op, arrays: list[Any], options: dict[str, Any]) -> None:
     op.derive(known, options)
     for argument, array in zip(op.arguments, arrays, strict=True):
         unknown = [x for a in argument.axes for x in a.split("+") if x.isalpha() and x != "B"]
-        if argument.role == "out" and array is None and not all(x in known for x in unknown):
+        rows = lead is not None or not argument.batched
+        follows = rows and all(x in known for x in unknown)
+        if argument.role == "out" and array is None and not follows:
             raise ValueError(
                 f"{op.name}: {argument.name!r} must be given: its shape {_pattern(argument)} does "
                 f"not follow from the inputs"
             )
         if argument.batched and lead and len(lead[0]) + len(argument.axes) > 32:
             raise ValueError(f"{op.name}: arrays of more than 32 axes are not supported")
+    return known
 
 
-def _check_labels(op: Op, arrays: list[Any]) -> None:
+def _check_labels(op: Op, arrays: list[Any], lengths: dict[str, int]) -> None:
     for argument, array in zip(op.arguments, arrays, strict=True):
         if argument.below and array is not None:
-            classes = next(
-                a.shape[-1]
-                for other, a in zip(op.arguments, arrays, strict=True)
-                if other.axes[-1:] == (argument.below,) and isinstance(a, np.ndarray)
-            )
+            classes = lengths[argument.below]
             bad = (array < 0) | (array >= classes)
             if bad.any():
                 where = np.unravel_index(int(np.argmax(bad)), array.shape)

@@ -210,7 +210,7 @@ cdef class Program:
             self.add(op, &unused, name, arrays, options, per_item)
             if is_tail and (op.kernel.span == NULL or op.fixed_rows != elements):
                 raise ValueError(f"Program: {name} cannot run as a tail there")
-            elements = arrays[0].size
+            elements = 0 if arrays[0] is False else arrays[0].size
             last = op
             self.stage_room += op.kernel.phases
         return 0

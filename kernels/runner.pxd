@@ -175,6 +175,59 @@ cdef extern from "simd/bodies.h" nogil:
         void (*gaussian_noise)(
             void *out, const void *x, double stddev, Draw draw, int64_t start, int64_t n
         ) noexcept nogil
+    ctypedef void (*BinaryBody)(
+        void *out, const void *a, const void *b, int64_t n) noexcept nogil
+    ctypedef void (*BinaryBackwardBody)(
+        void *grad_a, void *grad_b, const void *grad_out, const void *a, const void *b, int64_t n
+    ) noexcept nogil
+    ctypedef void (*UnaryBody)(void *out, const void *x, int64_t n) noexcept nogil
+    ctypedef void (*UnaryBackwardBody)(
+        void *grad_x, const void *grad_out, const void *saved, int64_t n) noexcept nogil
+    ctypedef void (*ReduceBody)(
+        void *out, const void *x, double divisor, int64_t rows, int64_t columns, int64_t stride
+    ) noexcept nogil
+    ctypedef struct TensorBodies:
+        UnaryBody *unary
+        UnaryBackwardBody *unary_backward
+        UnaryBody sign
+        void (*clip)(
+            void *out, const void *x, double low, double high, int64_t n) noexcept nogil
+        void (*clip_backward)(
+            void *grad_x, const void *grad_out, const void *x, double low, double high, int64_t n
+        ) noexcept nogil
+        BinaryBody *arithmetic
+        BinaryBackwardBody *arithmetic_backward
+        BinaryBody *compare
+        void (*where)(
+            void *out, const void *condition, const void *a, const void *b, double a_value,
+            double b_value, int64_t n) noexcept nogil
+        void (*where_backward)(
+            void *grad_a, void *grad_b, const void *grad_out, const void *condition, int64_t n
+        ) noexcept nogil
+        void (*scalar)(
+            BinaryBody function, void *out, const void *x, double value, int swapped, int64_t n
+        ) noexcept nogil
+        void (*scalar_backward)(
+            BinaryBackwardBody function, void *grad_x, const void *grad_out, const void *x,
+            double value, int swapped, int64_t n) noexcept nogil
+        void (*vector)(
+            BinaryBody function, void *out, const void *x, const void *y, int swapped,
+            int64_t rows, int64_t columns, int64_t stride) noexcept nogil
+        void (*vector_backward)(
+            BinaryBackwardBody function, void *grad_x, void *grad_y, const void *grad_out,
+            const void *x, const void *y, int swapped, int64_t rows, int64_t columns,
+            int64_t stride) noexcept nogil
+        ReduceBody *reduce
+        void (*extreme_backward)(
+            void *grad_x, const void *grad_out, const void *x, const void *out, int64_t rows,
+            int64_t columns) noexcept nogil
+        ReduceBody spread
+        void (*copy)(
+            void *out, int64_t out_stride, const void *x, int64_t x_stride, int64_t rows,
+            int64_t columns) noexcept nogil
+        void (*accumulate)(void *out, const void *x, int64_t n) noexcept nogil
+        void (*one_hot)(
+            void *out, const int64_t *labels, int64_t rows, int64_t classes) noexcept nogil
     ctypedef struct Bodies:
         const ArithmeticBodies *arithmetic
         const ActivationBodies *activation
@@ -186,6 +239,7 @@ cdef extern from "simd/bodies.h" nogil:
         const MatmulBodies *matmul
         const ConvolutionBodies *convolution
         const CalibrateBodies *calibrate
+        const TensorBodies *tensor
 
 
 cdef extern from "op.h" nogil:

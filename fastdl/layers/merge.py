@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import reduce
 from typing import Any
@@ -53,24 +52,10 @@ class Concatenate(_Merge):
     def call(self, x: Sequence[Tensor]) -> Tensor:
         """See the class."""
         tensors = self._several(x)
-        ndim = len(tensors[0].shape)
-        axis = self.axis + ndim if self.axis < 0 else self.axis
-        shapes = [t.shape for t in tensors]
-        if not 0 < axis < ndim or any(
-            len(s) != ndim or s[:axis] != shapes[0][:axis] or s[axis + 1 :] != shapes[0][axis + 1 :]
-            for s in shapes
-        ):
-            raise ValueError(f"{self.name}: cannot join {shapes} along axis {self.axis}")
-        # The op joins last axes: what stands behind the axis becomes part of it meanwhile.
-        inner = math.prod(length or 0 for length in shapes[0][axis + 1 :])
-        lengths = [s[axis] or 0 for s in shapes]
-        rows = [
-            ops.reshape(t, (*t.shape[:axis], n * inner))
-            for t, n in zip(tensors, lengths, strict=True)
-        ]
-        joined = reduce(ops.concatenate, rows)
-        total = sum(lengths)
-        return ops.reshape(joined, (*shapes[0][:axis], total, *shapes[0][axis + 1 :]))
+        try:
+            return ops.concatenate(tensors, self.axis)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
 
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""

@@ -18,6 +18,7 @@
 #include "matmul.h"
 #include "convolution.h"
 #include "calibrate.h"
+#include "tensors.h"
 
 typedef struct {
     const ActivationBodies *activation;
@@ -30,6 +31,7 @@ typedef struct {
     const MatmulBodies *matmul;
     const ConvolutionBodies *convolution;
     const CalibrateBodies *calibrate;
+    const TensorBodies *tensor;
 } Bodies;
 
 #endif

@@ -38,6 +38,7 @@ from fastdl.kernels.table import (  # noqa: F401  (importing a family declares i
     norms,
     products,
     random,
+    tensors,
     updates,
 )
 from fastdl.kernels.table.activations import ACTIVATIONS

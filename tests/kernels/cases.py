@@ -131,7 +131,10 @@ def complete(op: Op, rows, lengths) -> dict[str, object]:
     """Lengths by letter from lengths in the order of the letters."""
     if op.geometry is not None:
         return GEOMETRIES[op.name].complete(rows, lengths)
-    return {"B": rows, **dict(zip(op.letters, lengths, strict=False))}
+    known = dict(zip(op.letters, (*lengths, *lengths[::-1]), strict=False))
+    if any(len(a.own_axes) > 2 for a in op.arguments):  # all of them together would be too many
+        known = {letter: min(n, 20) for letter, n in known.items()}
+    return {"B": rows, **known}
 
 
 def derived(op: Op, lengths, options) -> dict[str, object]:
@@ -151,18 +154,28 @@ def other_values(option: Option) -> list:
         return [not option.default]
     if option.kind == "choice":
         return [c for c in option.choices if c != option.default]
+    if option.kind == "int" and option.default is None:
+        return [3]
     if option.kind == "int":
-        return [(option.default or 0) + 3, 2**40 + 5] if option.high is None else [option.high]
+        return [option.default + 3, 2**40 + 5] if option.high is None else [option.high]
     low = -math.inf if option.low is None else option.low
     high = math.inf if option.high is None else option.high
     return [next(v for v in (0.3, 0.7, 1.5) if low < v < high and v != option.default)]
+
+
+#: Options that the cases of an op have, where they cannot be anything.
+_OPTIONS = {
+    "clip_forward": {"low": -0.8, "high": 0.7},
+    "clip_backward": {"low": -0.8, "high": 0.7},
+}
 
 
 def required(op: Op) -> dict[str, object]:
     """The options without a default, given."""
     if op.geometry is not None:
         return dict(GEOMETRIES[op.name].options)
-    return {o.name: other_values(o)[0] for o in op.options if o.default is None}
+    values = {o.name: other_values(o)[0] for o in op.options if o.default is None}
+    return values | _OPTIONS.get(op.name, {})
 
 
 def variants(op: Op):
@@ -204,8 +217,11 @@ def _draw(op: Op, argument, shape, lengths, options, generator):
     """Random numbers that suit an argument."""
     name = argument.name
     if argument.dtype == "label":
-        return generator.integers(0, max(lengths["C"], 1), shape)
-    if name in _POSITIVE:
+        return generator.integers(0, max(lengths[argument.below or "C"], 1), shape)
+    if name == "condition":
+        return generator.integers(0, 2, shape)
+    power = op.name.startswith("power") or options.get("function") == "power"
+    if name in _POSITIVE or op.name.startswith(("log_", "sqrt_")) or (power and name != "grad_out"):
         return 0.1 + generator.random(shape)
     if name in ("sample_weight", "grad_scale"):
         return 2 * generator.random(shape)
@@ -273,8 +289,9 @@ def make_case(op: Op, lengths, options, dtype, optional=True, seed=0) -> Case:
 
 def defined(op: Op, lengths) -> bool:
     """Whether the op means something at this size: there is no argmax of nothing, and no label."""
-    has_labels = any(a.dtype == "label" for a in op.inputs)
-    return lengths.get("C") != 0 or not (has_labels or op.name.endswith("_accuracy"))
+    below = {a.below or "C" for a in op.inputs if a.dtype == "label"}
+    below |= {"C"} if op.name.endswith("_accuracy") else set()
+    return all(lengths.get(letter) != 0 for letter in below)
 
 
 def cases(name: str, dtype):
@@ -327,6 +344,10 @@ _STRICT = {
     "scale_backward", "concatenate", "concatenate_backward", "dropout_forward",
     "dropout_backward", "categorical_accuracy", "sparse_categorical_accuracy",
     "max_pool_forward",
+    "exp_forward", "log_forward", "sqrt_forward", "square_forward", "abs_forward", "sign",
+    "clip_forward", "clip_backward", "where_forward", "where_backward", "max_forward",
+    "min_forward", "broadcast_forward", "broadcast_rows_forward", "transpose_forward",
+    "transpose_backward", "slice_forward", "slice_backward", "take_forward", "one_hot",
 }  # fmt: skip
 
 
@@ -362,7 +383,7 @@ def _norm_bound(case: Case, name: str, value):
 def tolerance(case: Case, name: str, value: np.ndarray):
     """How far an output may be from the oracle's value."""
     epsilon = np.finfo(case.dtype).eps
-    if case.op.name.startswith(("matmul", "dense", "conv")):
+    if case.op.name.startswith(("matmul", "dense", "conv", "batch_matmul")):
         bound = _product_bound(case, name) + 4 * np.abs(value)
     elif "norm_" in case.op.name and case.op.name != "squared_norm":
         bound = _norm_bound(case, name, value)

@@ -74,7 +74,42 @@ _CONVOLUTION = Geometry(
     rest=(3, 2, 3),
 )
 
+_BROADCAST = Geometry(
+    least={"N": 0},
+    options={"repeats": 3},
+    others=({"repeats": 0}, {"repeats": 1}, {"repeats": 70}),
+    extents=(((0,), (3,)), ((3,), (0,)), ((2, 3), (1,)), ((7,), (17,)), ((65,), (129,)),
+             ((2,), (9001,))),
+    large=(((9000,), (7,)), ((3,), (40000,))),
+)  # fmt: skip
+
+_SLICE = Geometry(
+    least={"M": 9, "N": 0},
+    options={"start": 1, "length": 2},
+    others=(
+        {"length": 0},
+        {"stride": 3},
+        {"start": 8, "length": 1},
+        {"start": 7, "stride": -2, "length": 4},
+        {"start": 0, "length": 9},
+    ),
+    extents=(((0,), (9, 3)), ((3,), (9, 0)), ((2, 3), (10, 1)), ((7,), (17, 17)), ((65,), (64, 33)),
+             ((2,), (300, 129))),
+    large=(((2300,), (20, 9)), ((30,), (130, 100))),
+)  # fmt: skip
+
+_ONE_HOT = Geometry(
+    least={},
+    options={"classes": 5},
+    others=({"classes": 1}, {"classes": 33}, {"classes": 5000}),
+    extents=(((0,), ()), ((1,), ()), ((3, 5), ()), ((600,), ())),
+    large=(((9000,), ()),),
+)
+
 #: By the name of the op.
 GEOMETRIES = {
     **{name: _CONVOLUTION for name in OPS if name.startswith("conv2d_")},
+    **dict.fromkeys(("broadcast_forward", "broadcast_backward"), _BROADCAST),
+    **dict.fromkeys(("slice_forward", "slice_backward"), _SLICE),
+    "one_hot": _ONE_HOT,
 }

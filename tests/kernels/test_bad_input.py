@@ -143,7 +143,7 @@ def bad_calls(name):
             changes = {key: None, option.name: other_values(option)[0]}
             yield changed(f"{key} is None though {option.name} needs it", key, **changes)
         if argument.dtype == "label":
-            for bad in (-1, case.lengths["C"], 2**40, math.nan, math.inf, 0.5):
+            for bad in (-1, case.lengths[argument.below], 2**40, math.nan, math.inf, 0.5):
                 labels = good.astype(type(bad))
                 labels.flat[-1] = bad
                 yield changed(f"a label is {bad}", key, **{key: labels})

@@ -34,7 +34,7 @@ def option_sets(op):
     base = required(op)
     yield base
     for option in op.options:
-        if option != op.tail:
+        if option != op.tail and op.geometry is None:
             for value in other_values(option):
                 yield {**base, option.name: value}
 

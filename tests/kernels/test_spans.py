@@ -5,6 +5,7 @@ That is what lets a product run elementwise ops on its tiles with the bits they 
 
 import numpy as np
 import pytest
+from cases import required
 
 from fastdl import kernels
 from fastdl.kernels.table import OPS
@@ -24,10 +25,11 @@ def test_a_stretch_of_an_array_gives_the_bits_of_the_whole(name, dtype, isa):
     rng = np.random.default_rng(len(name))
     size = 200
     arrays = [rng.normal(scale=2, size=size).astype(dtype) for _ in op.inputs]
-    whole = function(*arrays)
+    options = required(op)
+    whole = function(*arrays, **options)
     for _ in range(60):
         start, stop = sorted(rng.integers(0, size + 1, 2))
-        part = function(*(a[start:stop].copy() for a in arrays))
+        part = function(*(a[start:stop].copy() for a in arrays), **options)
         np.testing.assert_array_equal(
             part.view(np.uint8), whole[start:stop].view(np.uint8), err_msg=f"{start}:{stop}"
         )
