@@ -56,7 +56,8 @@ def gradient_check(
     model.build_for(x)
     if model_dtype(model) != np.float64:
         raise TypeError("gradient_check wants a model of float64 weights: set_floatx('float64')")
-    sources = [*as_inputs(x, model.input_names, model.row_shapes), *as_targets(y, model.targets)]
+    inputs = as_inputs(x, model.input_names, model.row_shapes, model.input_classes)
+    sources = [*inputs, *as_targets(y, model.targets)]
     before = model.get_weights()
     optimizer = model.optimizer
     try:

@@ -103,10 +103,30 @@ def _array(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def as_inputs(x: Any, names: Sequence[str], shapes: Sequence[Sequence[int]]) -> list[np.ndarray]:
-    """The inputs of a model from an array, or a list or dictionary of arrays."""
+def as_inputs(
+    x: Any,
+    names: Sequence[str],
+    shapes: Sequence[Sequence[int]],
+    classes: Sequence[int | None],
+) -> list[np.ndarray]:
+    """The inputs of a model from an array, or a list or dictionary of arrays.
+
+    Parameters
+    ----------
+    classes : sequence of int or None
+        Of each input that holds labels, how many there are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the values are no real numbers, a shape differs, or a label is out of its range.
+    """
     titles, parts = _parts("x", "input", x, names, shapes)
-    return [as_rows(t, p, s) for t, p, s in zip(titles, parts, shapes, strict=True)]
+    arrays = [as_rows(t, p, s) for t, p, s in zip(titles, parts, shapes, strict=True)]
+    for title, array, count in zip(titles, arrays, classes, strict=True):
+        if count is not None:
+            _check_labels(title, array, count)
+    return arrays
 
 
 def _parts(
@@ -171,18 +191,22 @@ def _labels(name: str, value: Any, target: Target) -> np.ndarray:
             f"use the loss 'categorical_crossentropy'"
         )
     array = as_rows(name, array, target.shape)
+    _check_labels(name, array, target.classes)
+    return array
+
+
+def _check_labels(name: str, array: np.ndarray, classes: int) -> None:
     flat = array.reshape(-1)
     with np.errstate(invalid="ignore"):
-        bad = (flat < 0) | (flat >= target.classes)
+        bad = (flat < 0) | (flat >= classes)
         if array.dtype.kind == "f":
             bad |= flat != np.floor(flat)
     if bad.any():
         at = int(np.argmax(bad))
         raise ValueError(
-            f"{name} must hold whole numbers from 0 to {target.classes - 1}, but row "
+            f"{name} must hold whole numbers from 0 to {classes - 1}, but row "
             f"{at // max(1, flat.size // len(array))} has {flat[at]}"
         )
-    return array
 
 
 def as_weights(

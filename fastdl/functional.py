@@ -11,7 +11,7 @@ from typing import Any
 
 from fastdl.layers.base import Layer, LayerCall, flatten, map_structure
 from fastdl.layers.input import InputLayer
-from fastdl.tensor import Node, Tensor, Variable, apply_node, reshape
+from fastdl.tensor import Node, Tensor, Variable, apply_node, constant, reshape
 
 __all__ = ["Functional", "walk"]
 
@@ -105,6 +105,8 @@ class Functional:
         def number(tensor: Tensor) -> dict[str, Any]:
             if isinstance(tensor, Variable):
                 return {"variable": weights[tensor]}
+            if tensor._value is not None:
+                return {"constant": tensor._value.tolist(), "dtype": str(tensor._value.dtype)}
             return {"tensor": places[tensor]}
 
         calls: list[dict[str, Any]] = []
@@ -138,6 +140,8 @@ class Functional:
             if _is_reference(structure, "variable"):
                 layer, k = structure["variable"]
                 return layers[layer].weights[k]
+            if isinstance(structure, Mapping) and structure.keys() == {"constant", "dtype"}:
+                return constant(structure["constant"], structure["dtype"])
             if _is_reference(structure, "tensor"):
                 call, output = structure["tensor"]
                 return results[call][output]

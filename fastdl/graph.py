@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from fastdl.kernels.table import OPS
 from fastdl.tensor import Node, Tensor, Trace, apply, apply_node, inside, reshape
 
-__all__ = ["Step", "differentiate", "fuse", "prune", "root"]
+__all__ = ["Step", "differentiate", "fuse", "label_count", "prune", "root"]
 
 
 def root(tensor: Tensor) -> Tensor:
@@ -24,6 +24,27 @@ def root(tensor: Tensor) -> Tensor:
     while tensor.node is not None and tensor.node.op is None:
         tensor = tensor.node.inputs["x"]
     return tensor
+
+
+def label_count(nodes: Iterable[Node], tensor: Tensor) -> int | None:
+    """How many labels the ops that read a tensor know; None where it holds no labels."""
+    counts = []
+    for node in nodes:
+        for argument in node.op.inputs if node.op is not None else ():
+            if argument.below and root(node.inputs[argument.name]) is tensor:
+                counts.append(_length_of(node, argument.below))
+    return min(counts, default=None)
+
+
+def _length_of(node: Node, letter: str) -> int:
+    """The length of an axis of a node's arguments."""
+    assert node.op is not None
+    for argument in (*node.op.inputs, *node.op.outputs):
+        found = node.argument(argument.name)
+        if letter in argument.own_axes and found is not None:
+            at = argument.own_axes.index(letter) - len(argument.own_axes)
+            return found.shape[at] or 0
+    raise ValueError(f"{node.name}: nothing says how long axis {letter} is")
 
 
 # --- gradients ----------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ class _Buffers:
         for i, step in enumerate(steps):
             for node in step.nodes:
                 for tensor in map(root, (*node.inputs.values(), *node.outputs.values())):
-                    if not isinstance(tensor, Variable) and tensor not in fixed:
+                    if tensor._value is None and tensor not in fixed:
                         first.setdefault(tensor, i)
                         last[tensor] = i
         for tensor in map(root, fetches):
@@ -140,6 +140,10 @@ class _Buffers:
         base = root(tensor)
         if isinstance(base, Variable):
             array = base.value
+        elif base._value is not None:  # a constant, in the program's own type
+            if base not in self.fixed:
+                self.fixed[base] = np.array(base._value, self._dtype(base), order="C")
+            array = self.fixed[base]
         else:
             array = self.fixed[base] if base in self.fixed else self.arrays[base]
         shape = self._shape(tensor)

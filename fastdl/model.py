@@ -13,6 +13,7 @@ from fastdl import optimizers, runtime, saving, serialization, training
 from fastdl.callbacks import History
 from fastdl.data import as_rows
 from fastdl.functional import Functional
+from fastdl.graph import label_count
 from fastdl.layers.base import Layer, as_shape, flatten
 from fastdl.layout import consolidate
 from fastdl.programs import making
@@ -68,6 +69,7 @@ class Model(Layer):
         self._optimizer: optimizers.Optimizer | None = None
         self._setup: Setup | None = None
         self._row_shapes: list[tuple[int, ...]] | None = None
+        self._input_classes: list[int | None] = []
         self._input_keys: list[str] | None = None
         self._output_shapes: list[Shape] = []
         self._output_names: list[str] = []
@@ -129,6 +131,12 @@ class Model(Layer):
         return self._row_shapes
 
     @property
+    def input_classes(self) -> list[int | None]:
+        """Of each input that holds labels, how many there are; None of one of real numbers."""
+        self.row_shapes  # noqa: B018 - raises where the model is not built
+        return self._input_classes
+
+    @property
     def input_shape(self) -> Any:
         """The shape of the input, None for the batch; a list where there are several."""
         shapes = [(None, *s) for s in self.row_shapes]
@@ -180,9 +188,10 @@ class Model(Layer):
     def _set_rows(self, shapes: list[Any]) -> None:
         """Traces the network once: builds every layer, finds the outputs' shapes."""
         inputs = [Tensor((None, *shape)) for shape in shapes]
-        with Trace(training=False):
+        with Trace(training=False) as trace:
             outputs = flatten(self.call_flat(inputs, training=False))
         self._row_shapes = [tuple(s) for s in shapes]
+        self._input_classes = [label_count(trace.nodes, tensor) for tensor in inputs]
         self._output_shapes = [t.shape for t in outputs]
         calls = [t.layer_call for t in outputs]
         names = [c.layer.name if c else f"output_{i}" for i, c in enumerate(calls)]

@@ -144,7 +144,10 @@ def model_dtype(model: Model) -> np.dtype:
 
 
 def _placeholders(model: Model) -> list[Tensor]:
-    return [Tensor((None, *shape), name=f"input {i}") for i, shape in enumerate(model.row_shapes)]
+    return [
+        Tensor((None, *shape), "real" if classes is None else "label", name=f"input {i}")
+        for i, (shape, classes) in enumerate(zip(model.row_shapes, model.input_classes, strict=True))
+    ]
 
 
 def _prediction(model: Model, capacity: int, weighted: bool) -> Compiled:
@@ -153,7 +156,7 @@ def _prediction(model: Model, capacity: int, weighted: bool) -> Compiled:
         outputs = flatten(model.call_flat(inputs, training=False))
         # What is handed out must be the result of an op, not an input or a weight itself.
         outputs = [
-            apply("scale", x=t) if root(t) in inputs or isinstance(root(t), Variable) else t
+            apply("scale", x=t) if root(t) in inputs or root(t)._value is not None else t
             for t in outputs
         ]
     steps = fuse(prune(trace.nodes, outputs), model.fuse)

@@ -384,7 +384,7 @@ def _rows(
         what = type(x).__name__
         raise ValueError(f"y must be given: x is {what}, and only arrays are taken, not generators")
     model.build_for(x)
-    inputs = as_inputs(x, model.input_names, model.row_shapes)
+    inputs = as_inputs(x, model.input_names, model.row_shapes, model.input_classes)
     targets = as_targets(y, model.targets)
     rows = Rows(inputs, targets, as_weights(sample_weight, class_weight, targets, model.targets))
     if rows.count == 0:
@@ -462,12 +462,12 @@ def _run(
 def predict(model: Model, x: Any, batch_size: int | None) -> list[np.ndarray]:
     """See `Model.predict`; one array for each output."""
     model.build_for(x)
-    rows = Rows(as_inputs(x, model.input_names, model.row_shapes), [], None)
+    rows = Rows(as_inputs(x, model.input_names, model.row_shapes, model.input_classes), [], None)
     batch = INFERENCE_BATCH if batch_size is None else whole("batch_size", batch_size, 1)
     latest = changes.latest
     program = compiled(model, "predict", batch)
     native = program.lowered.program
-    if len(native.feed_buffers) == len(native.fetch_buffers) == 1:
+    if len(native.feed_buffers) == len(native.fetch_buffers) == 1 and model.input_classes == [None]:
         model._quick = latest, native.answer
     with program.lock:
         results = [np.empty((rows.count, *b.shape[1:]), b.dtype) for b in native.fetch_buffers]

@@ -133,6 +133,8 @@ def test_special_values(name, dtype, isa):
         # where the formula is inf*0 the limit is wanted, which is 0 for all of them
         limit = np.isnan(wanted) & np.isinf(x) & (got == 0)
         same = (got == wanted) | near | limit | (np.isnan(got) & np.isnan(x))
+        if name in ("log_forward", "sqrt_forward"):
+            same |= np.isnan(got) & (x < 0)
         assert same.all(), (x[~same], got[~same], wanted[~same])
 
 

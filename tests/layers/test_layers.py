@@ -209,7 +209,7 @@ def test_layers_of_arrays_compute_at_once():
 def test_layers_refuse_what_is_no_array():
     with pytest.raises(TypeError, match=r"dense.*real numbers.*U4"):
         layers.Dense(2)("text")
-    with pytest.raises(ValueError, match=r"\(6, 4\).*\(None, 2\)"):
+    with pytest.raises(ValueError, match=r"\(None, 2\).*\(6, 4\)"):
         layers.Add()([Input((2,)), X])
 
 
