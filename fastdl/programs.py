@@ -21,7 +21,7 @@ from fastdl.graph import differentiate, fuse, prune, root
 from fastdl.kernels import dispatch
 from fastdl.layers.base import flatten
 from fastdl.layout import Lowered, lower
-from fastdl.tensor import Tensor, Trace, Variable, apply
+from fastdl.tensor import Tensor, Trace, apply
 
 if TYPE_CHECKING:
     from fastdl.model import Model
@@ -145,8 +145,12 @@ def model_dtype(model: Model) -> np.dtype:
 
 def _placeholders(model: Model) -> list[Tensor]:
     return [
-        Tensor((None, *shape), "real" if classes is None else "label", name=f"input {i}")
-        for i, (shape, classes) in enumerate(zip(model.row_shapes, model.input_classes, strict=True))
+        Tensor(
+            (None, *shape), "real" if model.input_classes[i] is None else "label", name=f"input {i}"
+        )
+        for i, (shape, classes) in enumerate(
+            zip(model.row_shapes, model.input_classes, strict=True)
+        )
     ]
 
 

@@ -69,6 +69,8 @@ class Tensor(Value):
         As in the op table; real is float32 or float64.
     node : Node or None
         What computes it; None for inputs, variables and eager tensors.
+    mask : Tensor or None
+        Of a sequence whose steps do not all count: 0 for those that layers are to pass over.
 
     Examples
     --------

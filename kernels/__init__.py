@@ -21,6 +21,7 @@ if _spin:
 from fastdl.kernels import (
     activation,
     arithmetic,
+    attention,
     convolution,
     dispatch,
     loss,

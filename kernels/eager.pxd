@@ -12,6 +12,7 @@ cdef class Value:
     cdef public object node         # what computes it, where it is symbolic
     cdef public object layer_call
     cdef public object logits       # of what a softmax or sigmoid gave: the op and its input
+    cdef public object mask         # of a sequence: which time steps count
     cdef cnp.ndarray array          # None: symbolic
     cdef public bint trainable      # a log follows it from the start
     cdef bint weight                # symbolic as well, wherever others are

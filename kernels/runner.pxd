@@ -228,6 +228,27 @@ cdef extern from "simd/bodies.h" nogil:
         void (*accumulate)(void *out, const void *x, int64_t n) noexcept nogil
         void (*one_hot)(
             void *out, const int64_t *labels, int64_t rows, int64_t classes) noexcept nogil
+    ctypedef struct Attention:
+        void *out
+        void *lse
+        const void *q
+        const void *k
+        const void *v
+        const void *mask
+        const void *key_mask
+        int64_t T, S, H, D, V
+        double scale
+        int causal
+        double rate
+        Draw draw
+        int64_t first_word
+        void *grad_q
+        void *grad_k
+        void *grad_v
+        const void *grad_out
+    ctypedef struct AttentionBodies:
+        void (*forward)(const Attention *attention, int64_t row, int64_t rows) noexcept nogil
+        void (*backward)(const Attention *attention) noexcept nogil
     ctypedef struct Bodies:
         const ArithmeticBodies *arithmetic
         const ActivationBodies *activation
@@ -240,6 +261,7 @@ cdef extern from "simd/bodies.h" nogil:
         const ConvolutionBodies *convolution
         const CalibrateBodies *calibrate
         const TensorBodies *tensor
+        const AttentionBodies *attention
 
 
 cdef extern from "op.h" nogil:

@@ -980,3 +980,49 @@ def batch_matmul_backward_a(grad_out, b):
 
 def batch_matmul_backward_b(grad_out, a):
     return np.swapaxes(a, -1, -2) @ grad_out
+
+
+# --- attention ----------------------------------------------------------------------------------
+
+
+def _attention(q, k, v, mask, key_mask, scale, causal, rate, stream, step, seed):
+    """The weights before and after dropout, and the logarithms of their sums: (B..., H, T, S)."""
+    scores = scale * np.einsum("...thd,...shd->...hts", q, k)
+    if mask is not None:
+        scores = np.where(mask[..., None, :, :] == 0, -np.inf, scores)
+    if key_mask is not None:
+        scores = np.where(key_mask[..., None, None, :] == 0, -np.inf, scores)
+    if causal:
+        later = np.arange(k.shape[-3]) > np.arange(q.shape[-3])[:, None]
+        scores = np.where(later, -np.inf, scores)
+    top = np.max(scores, -1, keepdims=True, initial=-np.inf)
+    powers = np.exp(scores - np.where(np.isneginf(top), 0.0, top))
+    total = powers.sum(-1, keepdims=True)
+    weights = powers / np.where(total == 0, 1.0, total)
+    lse = np.log(total) + top
+    dropped = dropout_forward(weights, rate, stream, step, seed)
+    return weights, dropped, lse[..., 0]
+
+
+def attention_forward(
+    q, k, v, mask=None, key_mask=None, scale=1.0, causal=False, rate=0.0, stream=0, step=0, seed=0
+):
+    _, dropped, lse = _attention(q, k, v, mask, key_mask, scale, causal, rate, stream, step, seed)
+    out = np.einsum("...hts,...shv->...thv", dropped, v)
+    return out, np.swapaxes(lse, -1, -2)
+
+
+def attention_backward(
+    grad_out, q, k, v, mask=None, key_mask=None, out=None, lse=None, scale=1.0, causal=False,
+    rate=0.0, stream=0, step=0, seed=0,
+):  # fmt: skip
+    random = rate, stream, step, seed
+    weights, dropped, _ = _attention(q, k, v, mask, key_mask, scale, causal, *random)
+    grad_v = np.einsum("...hts,...thv->...shv", dropped, grad_out)
+    grad_dropped = np.einsum("...thv,...shv->...hts", grad_out, v)
+    grad_weights = dropout_backward(grad_dropped, *random)
+    mean = (grad_weights * weights).sum(-1, keepdims=True)
+    grad_scores = scale * weights * (grad_weights - mean)
+    grad_q = np.einsum("...hts,...shd->...thd", grad_scores, k)
+    grad_k = np.einsum("...hts,...thd->...shd", grad_scores, q)
+    return grad_q, grad_k, grad_v

@@ -13,6 +13,7 @@ from fastdl.layers.activation import (
     Softplus,
     Tanh,
 )
+from fastdl.layers.attention import Attention, MultiHeadAttention
 from fastdl.layers.base import Layer
 from fastdl.layers.convolution import (
     Conv1D,
@@ -23,10 +24,11 @@ from fastdl.layers.convolution import (
 )
 from fastdl.layers.dense import Dense
 from fastdl.layers.dropout import Dropout, GaussianNoise
+from fastdl.layers.embedding import Embedding, PositionalEncoding
 from fastdl.layers.input import Input, InputLayer
 from fastdl.layers.merge import Add, Concatenate, Multiply
 from fastdl.layers.norm import BatchNormalization, LayerNormalization
-from fastdl.layers.shape import Flatten, Reshape
+from fastdl.layers.shape import Flatten, Permute, Reshape
 
 __all__ = [
     "ELU",
@@ -34,6 +36,7 @@ __all__ = [
     "SELU",
     "Activation",
     "Add",
+    "Attention",
     "BatchNormalization",
     "Concatenate",
     "Conv1D",
@@ -42,6 +45,7 @@ __all__ = [
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
+    "Embedding",
     "Flatten",
     "GaussianNoise",
     "Input",
@@ -49,7 +53,10 @@ __all__ = [
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
+    "MultiHeadAttention",
     "Multiply",
+    "Permute",
+    "PositionalEncoding",
     "ReLU",
     "Reshape",
     "SeparableConv2D",

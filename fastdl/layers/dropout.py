@@ -10,7 +10,7 @@ from fastdl.tensor import Tensor, apply, current_trace
 __all__ = ["Dropout", "GaussianNoise"]
 
 
-def _stream() -> int:
+def stream() -> int:
     """A number that tells this use of random numbers apart from the others in the model."""
     trace = current_trace()
     return 0 if trace is None else next(trace.streams)
@@ -35,7 +35,7 @@ class Dropout(Layer):
         """See the class."""
         if not training or self.rate == 0.0:
             return x
-        return apply("dropout_forward", x=x, rate=self.rate, stream=_stream())
+        return apply("dropout_forward", x=x, rate=self.rate, stream=stream())
 
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""
@@ -60,7 +60,7 @@ class GaussianNoise(Layer):
         """See the class."""
         if not training or self.stddev == 0.0:
             return x
-        return apply("gaussian_noise_forward", x=x, stddev=self.stddev, stream=_stream())
+        return apply("gaussian_noise_forward", x=x, stddev=self.stddev, stream=stream())
 
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""

@@ -19,6 +19,7 @@
 #include "convolution.h"
 #include "calibrate.h"
 #include "tensors.h"
+#include "attention.h"
 
 typedef struct {
     const ActivationBodies *activation;
@@ -32,6 +33,7 @@ typedef struct {
     const ConvolutionBodies *convolution;
     const CalibrateBodies *calibrate;
     const TensorBodies *tensor;
+    const AttentionBodies *attention;
 } Bodies;
 
 #endif

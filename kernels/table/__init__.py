@@ -33,6 +33,7 @@ write ``out`` over ``x``.
 from fastdl.kernels.table import (  # noqa: F401  (importing a family declares its ops)
     activations,
     arithmetic,
+    attention,
     convolutions,
     losses,
     norms,

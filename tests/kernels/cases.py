@@ -218,7 +218,7 @@ def _draw(op: Op, argument, shape, lengths, options, generator):
     name = argument.name
     if argument.dtype == "label":
         return generator.integers(0, max(lengths[argument.below or "C"], 1), shape)
-    if name == "condition":
+    if name in ("condition", "mask", "key_mask"):
         return generator.integers(0, 2, shape)
     power = op.name.startswith("power") or options.get("function") == "power"
     if name in _POSITIVE or op.name.startswith(("log_", "sqrt_")) or (power and name != "grad_out"):
