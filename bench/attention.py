@@ -236,7 +236,9 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {name: [] for name in libraries}
     environment = {**os.environ, "OMP_NUM_THREADS": str(given.threads)}
     if given.threads == 1:
-        environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        environment["XLA_FLAGS"] = (
+            "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        )
     command = [sys.executable, "-m", "bench.attention", "--threads", str(given.threads),
                "--seconds", str(given.seconds), "--worker"]  # fmt: skip
     for _ in range(given.rounds):

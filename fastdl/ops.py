@@ -17,13 +17,85 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastdl import arithmetic, shaping
 from fastdl._names import nearest
+from fastdl.arithmetic import (
+    add,
+    broadcast_to,
+    clip,
+    divide,
+    equal,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    matmul,
+    max,
+    maximum,
+    mean,
+    min,
+    minimum,
+    multiply,
+    negative,
+    not_equal,
+    power,
+    std,
+    subtract,
+    sum,
+    var,
+    where,
+)
 from fastdl.kernels.eager import Caller
 from fastdl.kernels.table import ACTIVATIONS, OPS
+from fastdl.shaping import (
+    concatenate,
+    expand_dims,
+    one_hot,
+    split,
+    squeeze,
+    stack,
+    swapaxes,
+    take,
+    transpose,
+)
 from fastdl.tensor import Tensor, apply, reshape
 
-__all__ = ["activation", "reshape"]
+__all__ = [
+    "activation",
+    "add",
+    "broadcast_to",
+    "clip",
+    "concatenate",
+    "divide",
+    "equal",
+    "expand_dims",
+    "greater",
+    "greater_equal",
+    "less",
+    "less_equal",
+    "matmul",
+    "max",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "multiply",
+    "negative",
+    "not_equal",
+    "one_hot",
+    "power",
+    "reshape",
+    "split",
+    "squeeze",
+    "stack",
+    "std",
+    "subtract",
+    "sum",
+    "swapaxes",
+    "take",
+    "transpose",
+    "var",
+    "where",
+]  # fmt: skip
 
 #: Forms that the functions here choose between.
 _FORMS = (
@@ -43,12 +115,6 @@ def __getattr__(name: str) -> Any:
     """For names that are no ops; type checkers learn here that there are others."""
     raise AttributeError(f"fastdl.ops has no {name!r}{nearest(name, __all__)}")
 
-
-for _module in (arithmetic, shaping):
-    for _public in _module.__all__:
-        if _public != "getitem":
-            globals()[_public] = getattr(_module, _public)
-            __all__.append(_public)
 
 for _name, _op in OPS.items():
     _public = _name.removesuffix("_forward")

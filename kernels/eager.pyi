@@ -8,6 +8,7 @@ class Value:
     node: Any
     layer_call: Any
     logits: Any
+    mask: Any
     shape: tuple[int | None, ...]
     dtype: str
     trainable: bool

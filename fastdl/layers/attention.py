@@ -111,7 +111,7 @@ class Attention(_Attention):
 
     def call(self, x: Any, training: bool = False) -> Tensor:
         """See the class."""
-        query, value, key, mask = self._parts(x)
+        query, value, key, mask = self._parts(list(x) if isinstance(x, tuple) else x)
         self._check(query, value, key)
         if query.shape[-1] != key.shape[-1]:
             raise ValueError(
@@ -238,7 +238,7 @@ class MultiHeadAttention(_Attention):
 
     def call(self, x: Any, training: bool = False) -> Tensor:
         """See the class."""
-        query, value, key, mask = self._parts(x)
+        query, value, key, mask = self._parts(list(x) if isinstance(x, tuple) else x)
         self._check(query, value, key)
         q, k = self._heads("query", query), self._heads("key", key)
         v = self._heads("value", value)

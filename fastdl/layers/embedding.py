@@ -122,7 +122,8 @@ class PositionalEncoding(Layer):
         """See the class."""
         if len(x.shape) != 3:
             raise ValueError(f"{self.name}: wants shape (batch, places, features), got {x.shape}")
-        return x + self.encoding(*x.shape[1:])
+        _, places, features = x.shape
+        return ops.add(x, self.encoding(places or 0, features or 0))
 
     def encoding(self, places: int, features: int) -> np.ndarray:
         """The pattern, shape (places, features)."""
