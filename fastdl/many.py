@@ -231,7 +231,7 @@ class _SharedData:
             names += model.input_names
         if len(targets) > 1 or isinstance(self.y, Mapping):
             names += [t.name for t in model.targets]
-        key = (*model.row_shapes, *targets, *names)
+        key = (*model.row_shapes, *model.input_classes, *targets, *names)
         found = self.known.get(key)
         if found is None:
             found = self.known[key] = fit_data(model, self.x, self.y, **self.arguments)

@@ -21,7 +21,7 @@ from fastdl.graph import differentiate, fuse, prune, root
 from fastdl.kernels import dispatch
 from fastdl.layers.base import flatten
 from fastdl.layout import Lowered, lower
-from fastdl.tensor import Tensor, Trace, apply
+from fastdl.tensor import Tensor, Trace, Variable, apply
 
 if TYPE_CHECKING:
     from fastdl.model import Model
