@@ -117,6 +117,8 @@ def test_every_public_layer_is_tested_here():
     tested = {name.split(" ")[0] for name in LAYERS}
     assert set(layers.__all__) - tested == {
         *("Input", "InputLayer", "Layer", "Add", "Multiply", "Concatenate"),
+        # in test_attention_layers.py
+        *("Attention", "Embedding", "MultiHeadAttention", "Permute", "PositionalEncoding"),
         # in test_convolution.py
         *("Conv1D", "Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "SeparableConv2D"),
     }

@@ -60,7 +60,8 @@ def test_embedding_learns_and_is_saved(tmp_path):
     x = RNG.integers(0, 9, (200, 6))
     y = (x[:, 0] + x[:, 5] > 8).astype(int)
     model = Sequential([layers.Embedding(9, 4), layers.Flatten(), layers.Dense(2, "softmax")])
-    model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    optimizer = fastdl.optimizers.Adam(0.02)
+    model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
     history = model.fit(x, y, epochs=60, verbose=0)
     assert history.history["accuracy"][-1] > 0.95
     model.save(tmp_path / "m.fastdl")
