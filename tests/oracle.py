@@ -985,8 +985,8 @@ def batch_matmul_backward_b(grad_out, a):
 # --- attention ----------------------------------------------------------------------------------
 
 
-def _attention(q, k, v, mask, key_mask, scale, causal, rate, stream, step, seed):
-    """The weights before and after dropout, and the logarithms of their sums: (B..., H, T, S)."""
+def _attention_scores(q, k, mask, key_mask, scale, causal):
+    """(B..., H, T, S)"""
     scores = scale * np.einsum("...thd,...shd->...hts", q, k)
     if mask is not None:
         scores = np.where(mask[..., None, :, :] == 0, -np.inf, scores)
@@ -995,21 +995,21 @@ def _attention(q, k, v, mask, key_mask, scale, causal, rate, stream, step, seed)
     if causal:
         later = np.arange(k.shape[-3]) > np.arange(q.shape[-3])[:, None]
         scores = np.where(later, -np.inf, scores)
+    return scores
+
+
+def attention_forward(
+    q, k, v, mask=None, key_mask=None, scale=1.0, causal=False, rate=0.0, stream=0, step=0, seed=0
+):
+    scores = _attention_scores(q, k, mask, key_mask, scale, causal)
     top = np.max(scores, -1, keepdims=True, initial=-np.inf)
     powers = np.exp(scores - np.where(np.isneginf(top), 0.0, top))
     total = powers.sum(-1, keepdims=True)
     weights = powers / np.where(total == 0, 1.0, total)
     lse = np.log(total) + top
     dropped = dropout_forward(weights, rate, stream, step, seed)
-    return weights, dropped, lse[..., 0]
-
-
-def attention_forward(
-    q, k, v, mask=None, key_mask=None, scale=1.0, causal=False, rate=0.0, stream=0, step=0, seed=0
-):
-    _, dropped, lse = _attention(q, k, v, mask, key_mask, scale, causal, rate, stream, step, seed)
     out = np.einsum("...hts,...shv->...thv", dropped, v)
-    return out, np.swapaxes(lse, -1, -2)
+    return out, np.swapaxes(lse[..., 0], -1, -2)
 
 
 def attention_backward(
@@ -1017,11 +1017,14 @@ def attention_backward(
     rate=0.0, stream=0, step=0, seed=0,
 ):  # fmt: skip
     random = rate, stream, step, seed
-    weights, dropped, _ = _attention(q, k, v, mask, key_mask, scale, causal, *random)
+    scores = _attention_scores(q, k, mask, key_mask, scale, causal)
+    log_sum = np.swapaxes(lse, -1, -2)[..., None]
+    weights = np.exp(scores - np.where(np.isneginf(log_sum), np.inf, log_sum))
+    dropped = dropout_forward(weights, *random)
     grad_v = np.einsum("...hts,...thv->...shv", dropped, grad_out)
     grad_dropped = np.einsum("...thv,...shv->...hts", grad_out, v)
     grad_weights = dropout_backward(grad_dropped, *random)
-    mean = (grad_weights * weights).sum(-1, keepdims=True)
+    mean = np.einsum("...thv,...thv->...ht", grad_out, out)[..., None]
     grad_scores = scale * weights * (grad_weights - mean)
     grad_q = np.einsum("...hts,...shd->...thd", grad_scores, k)
     grad_k = np.einsum("...hts,...thd->...shd", grad_scores, q)
