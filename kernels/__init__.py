@@ -25,6 +25,7 @@ from fastdl.kernels import (
     convolution,
     dispatch,
     loss,
+    metric,
     norm,
     product,
     random,

@@ -290,7 +290,9 @@ def make_case(op: Op, lengths, options, dtype, optional=True, seed=0) -> Case:
 def defined(op: Op, lengths) -> bool:
     """Whether the op means something at this size: there is no argmax of nothing, and no label."""
     below = {a.below or "C" for a in op.inputs if a.dtype == "label"}
-    below |= {"C"} if op.name.endswith("_accuracy") else set()
+    below |= (
+        {"C"} if any(word in op.name for word in ("accuracy", "confusion", "argmax")) else set()
+    )
     return all(lengths.get(letter) != 0 for letter in below)
 
 
@@ -348,6 +350,7 @@ _STRICT = {
     "clip_forward", "clip_backward", "where_forward", "where_backward", "max_forward",
     "min_forward", "broadcast_forward", "broadcast_rows_forward", "transpose_forward",
     "transpose_backward", "slice_forward", "slice_backward", "take_forward", "one_hot",
+    "top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy",
 }  # fmt: skip
 
 
