@@ -22,6 +22,7 @@ from fastdl.kernels import (
     activation,
     arithmetic,
     attention,
+    augment,
     convolution,
     dispatch,
     loss,

@@ -1081,6 +1081,21 @@ def batch_matmul_backward_b(
     *,
     grad_b: Any = ...,
 ) -> ndarray: ...
+def augment(
+    x: Any,
+    *,
+    horizontal: bool = ...,
+    vertical: bool = ...,
+    height_shift: float = ...,
+    width_shift: float = ...,
+    rotation: float = ...,
+    zoom: float = ...,
+    fill: str = ...,
+    stream: int = ...,
+    step: int = ...,
+    seed: int = ...,
+    out: Any = ...,
+) -> ndarray: ...
 def sgd_update(
     param: Any,
     grad: Any,

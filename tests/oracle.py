@@ -457,6 +457,50 @@ def gaussian_noise_forward(x, stddev, stream=0, step=0, seed=0):
     return x + stddev * normal.ravel()[: x.size].reshape(x.shape)
 
 
+def augment(
+    x, horizontal=False, vertical=False, height_shift=0.0, width_shift=0.0, rotation=0.0, zoom=0.0,
+    fill="reflect", stream=0, step=0, seed=0,
+):  # fmt: skip
+    H, W, C = x.shape[-3:]
+    images = x.reshape(int(np.prod(x.shape[:-3])), H, W, C)
+    words = _words(8 * len(images), stream, step, seed).reshape(len(images), 8)
+    out = np.zeros_like(images)
+    i, j = np.indices((H, W)) - np.reshape([(H - 1) / 2, (W - 1) / 2], (2, 1, 1))
+    for image, w, result in zip(images, words, out, strict=True):
+        if not image.size:
+            continue
+        u = (w >> np.uint64(8)) / 2.0**23 - 1
+        turn, scale = 2 * np.pi * rotation * u[3], 1 / (1 + zoom * u[4])
+        y = (
+            scale
+            * (np.cos(turn) * i - np.sin(turn) * j)
+            * (-1 if vertical and int(w[0]) & 2 else 1)
+        )
+        z = (
+            scale
+            * (np.sin(turn) * i + np.cos(turn) * j)
+            * (-1 if horizontal and int(w[0]) & 1 else 1)
+        )
+        y, z = y + (H - 1) / 2 - height_shift * H * u[1], z + (W - 1) / 2 - width_shift * W * u[2]
+        for a in (0, 1):
+            for b in (0, 1):
+                top, left = np.floor(y).astype(int) + a, np.floor(z).astype(int) + b
+                weight = (1 - abs(y - top)) * (1 - abs(z - left))
+                if fill == "constant":
+                    weight = weight * ((top >= 0) & (top < H) & (left >= 0) & (left < W))
+                value = image[_within(top, H, fill), _within(left, W, fill)]
+                result += np.where(weight[..., None] == 0, 0.0, weight[..., None] * value)
+    return out.reshape(x.shape)
+
+
+def _within(places, n, fill):
+    """Places on an axis of n, beyond whose ends it is mirrored or goes on."""
+    if fill != "reflect":
+        return np.clip(places, 0, n - 1)
+    places = places % (2 * n)
+    return np.where(places < n, places, 2 * n - 1 - places)
+
+
 # --- losses and metrics ---------------------------------------------------------------------------
 
 

@@ -45,6 +45,10 @@ EXTENTS = (
 )
 
 
+#: Of ops on images, whose three lengths multiply.
+MOST_PIXELS = 100_000
+
+
 @dataclass(frozen=True)
 class Case:
     """One call of an op: contiguous inputs of one float type, and options."""
@@ -123,8 +127,10 @@ def extents(op: Op):
     elif len(op.letters) == 1:
         yield from ({"B": (), op.letters[0]: n} for n in LENGTHS)
         return
+    images = any(len(a.own_axes) > 2 for a in op.arguments)
     for rows, lengths in EXTENTS:
-        yield complete(op, rows, lengths)
+        if not images or math.prod((*rows, *lengths)) <= MOST_PIXELS:
+            yield complete(op, rows, lengths)
 
 
 def complete(op: Op, rows, lengths) -> dict[str, object]:
@@ -396,6 +402,9 @@ def tolerance(case: Case, name: str, value: np.ndarray):
         weight = case.inputs["sample_weight"]
         terms = np.abs(case.inputs["values"] * np.float64(1 if weight is None else weight))
         bound = 8 * terms.sum() / max(terms.size, 1) + 4 * np.abs(value)
+    elif case.op.name == "augment":  # places are rounded too, relative to the image's size
+        sizes = 16 * (case.lengths["H"] + case.lengths["W"])
+        bound = sizes * np.abs(case.inputs["x"]).max(initial=0.0)
     elif case.op.name in _STRICT:
         bound = 4 * np.abs(value)
     else:
