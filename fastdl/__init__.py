@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from fastdl import (
     callbacks,
+    data,
     datasets,
     initializers,
     kernels,
@@ -50,6 +51,7 @@ __all__ = [
     "callbacks",
     "compiled_step",
     "constant",
+    "data",
     "datasets",
     "fit_many",
     "floatx",

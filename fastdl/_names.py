@@ -23,13 +23,14 @@ T = TypeVar("T")
 def snake_case(name: str) -> str:
     """Return ``name`` in lower case with underscores: ``"GlorotUniform"`` -> ``"glorot_uniform"``.
 
-    >>> snake_case("HeNormal"), snake_case("L1L2"), snake_case("zeros")
-    ('he_normal', 'l1_l2', 'zeros')
+    >>> snake_case("HeNormal"), snake_case("L1L2"), snake_case("TopKAccuracy")
+    ('he_normal', 'l1_l2', 'top_k_accuracy')
     """
     out = ""
     for i, letter in enumerate(name):
-        if letter.isupper() and i and not name[i - 1].isupper() and name[i - 1] != "_":
-            out += "_"
+        if letter.isupper() and i and name[i - 1] != "_":
+            begins = not name[i - 1].isupper() or name[i + 1 : i + 2].islower()
+            out += "_" if begins else ""
         out += letter.lower()
     return out
 

@@ -92,7 +92,7 @@ class Watch:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        run.course.watched = sum(weight != 0 for _, weight in run.step.columns)
+        run.course.watched = sum(column.weight != 0 for column in run.step.columns)
         self.snapshot = _Snapshot(run)
 
     def before(self, each: bool) -> None:
@@ -141,16 +141,14 @@ class Watch:
 
     def _look_into(self, batch: int) -> Finding:
         run, course = self.run, self.run.course
-        slow = training_program(
-            run.model, run.batch_size, run.data.rows.weight is not None, fused=False
-        )
+        slow = training_program(run.model, run.batch_size, run.data.rows.weighted, fused=False)
         order = epoch_order(run.rows, course.seed, course.epoch) if run.shuffle else None
         first = batch * run.batch_size
         rows = np.arange(first, min(first + run.batch_size, run.rows))
         rows = rows if order is None else order[rows]
         look = _Look(slow, len(rows), self._bad_weights())
         program = slow.lowered.program
-        program.bind(run.data.rows.sources, [])
+        program.bind(run.data.rows.sources, slow.results(run.data.rows.count))
         try:
             program.step_through(
                 look,
@@ -249,7 +247,7 @@ class _Look:
         names = [f"the input {n!r}" if len(inputs) > 1 else "x" for n in inputs]
         names += [f"the target {t.name!r}" if len(run.model.targets) > 1 else "y"
                   for t in run.model.targets]  # fmt: skip
-        name = [*names, "sample_weight"][index]
+        name = [*names, *["sample_weight"] * len(run.model.targets)][index]
         return "data", "", name, f"the data, row {row} of {name}"
 
     def _op(self, node: Node, count: str) -> tuple[str, str, str, str]:

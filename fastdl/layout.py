@@ -268,13 +268,14 @@ def lower(
         The float type.
     feeds, fetches : list of Tensor
         The tensors that are gathered from the user's data and handed out to him.
-    totals : list of Tensor, shape (2,)
-        Where the accumulate ops add up; rows of the program's totals.
+    totals : list of Tensor of float64
+        Where ops add up from batch to batch: one behind the other in the program's totals.
     kept : list of Tensor
         What is read from the buffers after a run.
     """
-    sums = np.zeros((len(totals), 2))
-    fixed = {total: sums[i] for i, total in enumerate(totals)}
+    sizes = [math.prod(s or 0 for s in total.shape) for total in totals]
+    sums, ends = np.zeros(sum(sizes)), np.cumsum(sizes)
+    fixed = {t: sums[end - n : end] for t, n, end in zip(totals, sizes, ends, strict=True)}
     fixed.update(_constants(steps, dtype))
     fixed.update(_gradient_ranges(steps, dtype))
     buffers = _Buffers(steps, capacity, dtype, fixed, feeds, [*fetches, *kept])

@@ -23,7 +23,7 @@ from fastdl.model import Busy, Model
 from fastdl.progress import Progress, format_logs, format_seconds
 from fastdl.training import NOT_FINITE, FitData, Run, check_counts, fit_data, whole
 
-__all__ = ["FitManyError", "fit_many"]
+__all__ = ["FitManyError", "SharedData", "fit_all", "fit_many"]
 
 #: The least time between two lines, where lines are written and no bar.
 LINE_SECONDS = 0.5
@@ -63,7 +63,7 @@ def fit_many(
     validation_split: float = 0.0,
     validation_data: Any = None,
     shuffle: bool = True,
-    class_weight: Mapping[int, float] | None = None,
+    class_weight: Mapping[int, float] | str | None = None,
     sample_weight: Any = None,
     initial_epoch: int = 0,
     stratify: bool = False,
@@ -133,7 +133,7 @@ sample_weight, initial_epoch, stratify
             "fit_many: callbacks must be a function of a model's index that returns new callbacks: "
             "models that train at the same time cannot share them"
         )
-    shared = _SharedData(
+    shared = SharedData(
         x,
         y,
         validation_split=validation_split,
@@ -142,7 +142,40 @@ sample_weight, initial_epoch, stratify
         sample_weight=sample_weight,
         stratify=stratify,
     )
-    makers = _makers(models, parameters)
+    return fit_all(
+        _makers(models, parameters),
+        lambda index, model: shared.of(model),
+        workers,
+        verbose,
+        callbacks,
+        batch_size=batch_size,
+        epochs=epochs,
+        shuffle=shuffle,
+        initial_epoch=initial_epoch,
+    )
+
+
+def fit_all(
+    makers: Sequence[Callable[[], Any]],
+    data_of: Callable[[int, Model], FitData],
+    workers: int,
+    verbose: str | int,
+    callbacks: Callable[[int], Any] | None,
+    **arguments: Any,
+) -> list[History]:
+    """Makes models and trains each on its own data, side by side.
+
+    Parameters
+    ----------
+    makers : list of callable
+        Each returns a compiled model.
+    data_of : callable
+        Called with a model's index and the model; returns what it is trained on.
+    workers, verbose, callbacks
+        As in `fit_many`.
+    **arguments
+        The other arguments of `Run`.
+    """
     display = _Display(len(makers), verbose)
     tasks: list[_Task] = []
     errors: dict[int, BaseException] = {}
@@ -151,22 +184,14 @@ sample_weight, initial_epoch, stratify
             model = make()
             if not isinstance(model, Model):
                 raise TypeError(f"wants models, got {type(model).__name__}")
-            data = shared.of(model)
+            data = data_of(index, model)
         except Exception as error:
             errors[index] = error
         else:
             listeners = CallbackList(callbacks(index) if callbacks is not None else None)
             tasks.append(_Task(index, model, data, listeners))
     _check_independent(tasks)
-    pool = _Pool(
-        tasks,
-        errors,
-        batch_size=batch_size,
-        epochs=epochs,
-        verbose=0,
-        shuffle=shuffle,
-        initial_epoch=initial_epoch,
-    )
+    pool = _Pool(tasks, errors, verbose=0, **arguments)
     pool.run(workers, display)
     histories = [pool.histories.get(index) for index in range(len(makers))]
     _report_what_is_not_finite(histories)
@@ -215,7 +240,7 @@ def _check_independent(tasks: list[_Task]) -> None:
                 )
 
 
-class _SharedData:
+class SharedData:
     """The data of the fits, converted once for all models that want it in the same form."""
 
     def __init__(self, x: Any, y: Any, **arguments: Any) -> None:
@@ -405,7 +430,7 @@ def _report_what_is_not_finite(histories: list[History | None]) -> None:
             f"fit_many: the loss of {len(bad)} of {len(histories)} models is not finite "
             f"({_indices(bad)}); {NOT_FINITE}",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

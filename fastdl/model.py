@@ -251,6 +251,7 @@ class Model(Layer):
         metrics: Any = None,
         loss_weights: Any = None,
         backend: str | None = None,
+        weighted_metrics: Any = None,
     ) -> None:
         """Says how the model is trained.
 
@@ -258,11 +259,15 @@ class Model(Layer):
         ----------
         optimizer : str or Optimizer, default "rmsprop"
         loss : str or Loss; a list or a dictionary by output where there are several
-        metrics : list of str or Metric; a list of lists or a dictionary where there are several
+        metrics : list of str, function or Metric; a list of lists or a dictionary where there are \
+several
+            They count every row once.
         loss_weights : list or dictionary of float, optional
             How much each output's loss counts.
         backend : {"cpu", "gpu"}, optional
             What this model runs on; the backend that is set by default.
+        weighted_metrics : like metrics
+            These count every row as often as its sample and class weights say.
 
         Raises
         ------
@@ -274,7 +279,7 @@ class Model(Layer):
             raise ValueError("compile: loss must be given")
         runtime.check_backend(backend or runtime.get_backend())
         chosen = optimizers.get(optimizer)
-        setup = Setup(loss, metrics or [], loss_weights)
+        setup = Setup(loss, metrics or [], loss_weights, weighted_metrics or [])
         setup.check_names()
         if self.built:
             setup.targets(self._output_names, self._output_shapes)
@@ -320,18 +325,22 @@ class Model(Layer):
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool = True,
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: Mapping[int, float] | str | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
         stratify: bool = False,
         resume_from: str | os.PathLike[str] | None = None,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
     ) -> History:
         """Trains the model.
 
         Parameters
         ----------
         x : array, shape (rows, ...); a list or a dictionary by input where there are several
-            Anything array-like; integer images and memory maps are cast batch by batch.
+            Anything array-like; integer images and memory maps are cast batch by batch. Without y:
+            a generator, iterable, or sequence (with ``len`` and ``[]``) of batches ``(x, y)`` or
+            ``(x, y, sample_weight)``; a thread asks for the next ones while the model trains.
         y : array, shape (rows, outputs), or (rows,) labels; likewise
         batch_size : int, default 32
         epochs : int, default 1
@@ -344,9 +353,12 @@ class Model(Layer):
         validation_data : (x, y) or (x, y, sample_weight), optional
         shuffle : bool, default True
             Whether each epoch takes the rows in a new order.
-        class_weight : dict, optional
-            How much each label counts.
+        class_weight : dict or "balanced", optional
+            How much each label counts; "balanced" makes all labels count the same in sum.
         sample_weight : array, shape (rows,), optional
+            How much each row counts; (rows, time) where there is a loss for each step in time, of
+            which those with weight 0 are masked. A list or a dictionary by output where there are
+            several outputs with weights of their own.
         initial_epoch : int, default 0
         stratify : bool, default False
             Hold out the last rows of each label instead.
@@ -354,6 +366,11 @@ class Model(Layer):
             What `ModelCheckpoint` or `BackupAndRestore` wrote: go on from there, with the same bits
             as if the fit had never been broken off. The model is given the file's weights and
             state; data and other arguments must be those of that fit (``epochs`` may be more).
+        steps_per_epoch : int, optional
+            How many batches make an epoch; needed where x is an iterator and there are several
+            epochs, as it goes on where the epoch before ended.
+        validation_steps : int, optional
+            How many batches to validate with, where validation_data is a sequence of them.
 
         Returns
         -------
@@ -366,7 +383,7 @@ class Model(Layer):
         ValueError, TypeError
             If arrays do not fit, before anything is trained.
         RuntimeError
-            If the model is not compiled, or is in another fit.
+            If the model is not compiled, or is in another fit; or if the batches fail or end early.
         """
         with Busy(self):
             return training.fit(
@@ -385,6 +402,8 @@ class Model(Layer):
                 initial_epoch=initial_epoch,
                 stratify=stratify,
                 resume_from=resume_from,
+                steps_per_epoch=steps_per_epoch,
+                validation_steps=validation_steps,
             )
 
     def train_on_batch(
@@ -392,7 +411,7 @@ class Model(Layer):
         x: Any,
         y: Any,
         sample_weight: Any = None,
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: Mapping[int, float] | str | None = None,
         return_dict: bool = False,
     ) -> Any:
         """One update on one batch.

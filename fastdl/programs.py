@@ -8,6 +8,7 @@ depends on has changed.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import threading
@@ -21,15 +22,71 @@ from fastdl.graph import differentiate, fuse, prune, root
 from fastdl.kernels import dispatch
 from fastdl.layers.base import flatten
 from fastdl.layout import Lowered, lower
+from fastdl.metrics.base import Metric, NativeMetric, plain, split
 from fastdl.tensor import Tensor, Trace, Variable, apply
 
 if TYPE_CHECKING:
     from fastdl.model import Model
 
-__all__ = ["Compiled", "compiled", "making", "model_dtype", "training_program"]
+__all__ = ["Column", "Compiled", "Kept", "compiled", "making", "model_dtype", "training_program"]
 
 #: Held while a model is built or a program made: several threads may ask for the same one.
 making = threading.RLock()
+
+
+@dataclass
+class Column:
+    """Where the totals hold the sums of a loss or a metric, and what is made of them.
+
+    Attributes
+    ----------
+    name : str
+        In the logs; empty where it is part of the loss only.
+    weight : float
+        The factor with which it counts in "loss"; 0 for metrics.
+    at : slice
+        Of the program's totals.
+    metric : NativeMetric, optional
+        What makes a number of them. Without it they are a sum and a count.
+    shapes : dict
+        The shapes of the metric's accumulators.
+    """
+
+    name: str
+    weight: float
+    at: slice
+    metric: NativeMetric | None = None
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def value(self, totals: np.ndarray) -> Any:
+        """What these totals say, or an array where they are of many epochs."""
+        own = totals[..., self.at]
+        if own.ndim > 1 and self.shapes.keys() - {"total"}:
+            return np.array([self.value(epoch) for epoch in totals])
+        if self.metric is not None:
+            return self.metric.compute(
+                **({"total": own} if own.ndim > 1 else split(own, self.shapes))
+            )
+        if own.ndim > 1:
+            return own[..., 0] / own[..., 1]
+        return own[0] / own[1] if own[1] else math.nan
+
+
+@dataclass
+class Kept:
+    """A metric in plain Python, and which of the program's fetches it wants.
+
+    Attributes
+    ----------
+    name : str
+        In the logs.
+    fetches : tuple of int
+        Of targets, outputs and, where it wants them, weights.
+    """
+
+    name: str
+    metric: Metric
+    fetches: tuple[int, ...]
 
 
 @dataclass
@@ -38,11 +95,12 @@ class Compiled:
 
     Attributes
     ----------
-    columns : list of (name, weight)
-        What each row of the totals is: the name in the logs, and for losses the factor with which
-        it counts in "loss" (0 for metrics).
+    columns : list of Column
+        What the totals are, one behind the other.
+    kept : list of Kept
+        The metrics that see all rows of an epoch at its end.
     norms : list of Variable
-        The weights whose norms are added up: each has two rows at the end of the totals, the
+        The weights whose norms are added up: each has two pairs at the end of the totals, the
         squares of its gradient and of itself.
     structure : tuple
         What the program depended on when it was made.
@@ -51,7 +109,8 @@ class Compiled:
     """
 
     lowered: Lowered
-    columns: list[tuple[str, float]]
+    columns: list[Column]
+    kept: list[Kept] = field(default_factory=list)
     norms: list[Variable] = field(default_factory=list)
     structure: tuple[Any, ...] = ()
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -61,21 +120,36 @@ class Compiled:
         """The most rows of a batch."""
         return self.lowered.program.capacity
 
+    def results(self, rows: int) -> list[np.ndarray]:
+        """Arrays for what the program hands out for so many rows."""
+        buffers = self.lowered.program.fetch_buffers
+        return [np.empty((rows, *b.shape[1:]), b.dtype) for b in buffers]
+
     def logs(self, totals: np.ndarray) -> dict[str, Any]:
-        """The means that these totals say: floats, or arrays for totals of many epochs.
+        """The losses and metrics that these totals say, or arrays of them for many epochs.
 
         Parameters
         ----------
-        totals : array, shape (..., rows of the program's totals, 2)
+        totals : array, shape (..., of the program's totals)
         """
-        if totals.ndim == 2:  # of one epoch or batch: plain numbers, as NumPy's overhead would show
-            means: Any = np.array([total / count if count else math.nan for total, count in totals])
-        else:
-            means = totals[..., 0] / totals[..., 1]
-        logs = {"loss": sum(means[..., i] * w for i, (_, w) in enumerate(self.columns) if w)}
-        for i, (name, _) in enumerate(self.columns):
-            if name:
-                logs[name] = means[..., i]
+        values = [column.value(totals) for column in self.columns]
+        pairs = list(zip(self.columns, values, strict=True))
+        logs = {"loss": sum(value * c.weight for c, value in pairs if c.weight)}
+        logs.update({c.name: value for c, value in pairs if c.name})
+        return logs
+
+    def kept_logs(self, results: list[np.ndarray]) -> dict[str, Any]:
+        """The metrics that are made of all rows of an epoch.
+
+        Parameters
+        ----------
+        results : list of array
+            What the program has handed out.
+        """
+        logs = {}
+        for one in self.kept:
+            metric = copy.deepcopy(one.metric)  # others may use it meanwhile
+            logs[one.name] = plain(metric(*(results[i] for i in one.fetches)))
         return logs
 
 
@@ -183,68 +257,100 @@ class _Objective:
     ) -> None:
         self.feeds: list[Tensor] = []
         self.totals: list[Tensor] = []
-        self.columns: list[tuple[str, float]] = []
+        self.columns: list[Column] = []
+        self.fetches: list[Tensor] = []
+        self.kept: list[Kept] = []
         self.seeds: list[tuple[Tensor, Tensor]] = []
-        weight = Tensor((None,), name="sample_weight") if weighted else None
+        self._names = {"loss"}
+        self._size = 0
         several = len(outputs) > 1
-        metrics = []
-        for target, output in zip(model.targets, outputs, strict=True):
+        weights: list[Tensor | None] = [None] * len(outputs)
+        if weighted:
+            weights = [Tensor((None, *t.rows), name="sample_weight") for t in model.targets]
+        parts = []
+        for target, output, weight in zip(model.targets, outputs, weights, strict=True):
             placeholder = Tensor(
                 (None, *target.shape), "label" if target.classes else "real", name="target"
             )
             self.feeds.append(placeholder)
-            spread = None if weight is None else _spread(weight, output)
             values, source, gradient = target.loss.apply(
-                output, placeholder, spread, target.weight, gradients
+                output, placeholder, weight, target.weight, gradients
             )
             if gradient is not None:
                 self.seeds.append((source, gradient))
-            self._total(values, f"{target.name}_loss" if several else "", target.weight, spread)
-            metrics += [(target, m, output, source, placeholder) for m in target.metrics]
+            total = self._mean(f"{target.name}_loss" if several else "", target.weight)
+            apply("accumulate", total=total, values=values, sample_weight=weight)
+            parts.append((target, output, source, placeholder, weight))
         self._penalties(model, values)
-        for target, metric, output, source, placeholder in metrics:
-            # The largest of softmax's outputs is that of its inputs: the softmax is not needed.
-            monotone = source if metric.op.endswith("categorical_accuracy") else output
-            name = f"{target.name}_{metric.name}" if several else metric.name
-            self._total(metric.apply(monotone, placeholder), name, 0.0, None)
-        if weight is not None:
-            self.feeds.append(weight)
+        for target, output, source, placeholder, weight in parts:
+            prefix = f"{target.name}_" if several else ""
+            for k, metric in enumerate(target.metrics):
+                own = weight if k >= target.unweighted else None
+                self._metric(metric, prefix, output, source, placeholder, own)
+        self.feeds += [w for w in weights if w is not None]
 
-    def _new_total(self, name: str, weight: float) -> Tensor:
-        total = Tensor((2,), "float64", name=f"total of {name}")
+    def _unique(self, name: str) -> str:
+        """The name, or another one where there is a column of that name, as in Keras."""
+        if name in self._names:
+            name = f"weighted_{name}"
+        self._names.add(name)
+        return name
+
+    def _new_total(self, shape: tuple[int, ...]) -> Tensor:
+        total = Tensor(shape, "float64", name="total")
         self.totals.append(total)
-        self.columns.append((name, weight))
+        self._size += math.prod(shape)
         return total
 
     def squares(self, name: str, values: Tensor) -> None:
         """Adds up the squares of these numbers, of every batch; they are not in the logs."""
-        total = self._new_total("", 0.0)
+        total = self._new_total((2,))
         total.name = f"squares of {name}"
         apply("accumulate_squares", total=total, values=values)
 
-    def _total(self, values: Tensor, name: str, weight: float, rows: Tensor | None) -> None:
-        total = self._new_total(name, weight)
-        apply("accumulate", total=total, values=values, sample_weight=rows)
+    def _mean(self, name: str, weight: float) -> Tensor:
+        self.columns.append(Column(name, weight, slice(self._size, self._size + 2)))
+        return self._new_total((2,))
+
+    def _metric(
+        self,
+        metric: Metric,
+        prefix: str,
+        output: Tensor,
+        source: Tensor,
+        target: Tensor,
+        weight: Tensor | None,
+    ) -> None:
+        name = self._unique(prefix + metric.name)
+        if not isinstance(metric, NativeMetric):
+            wanted = [target, output, *([] if weight is None else [weight])]
+            self.kept.append(Kept(name, metric, tuple(map(self._fetch, wanted))))
+            return
+        shapes, first = metric.accumulators(output.shape), self._size
+        totals = {key: self._new_total(shape) for key, shape in shapes.items()}
+        # The largest of softmax's outputs is that of its inputs: the softmax is not needed.
+        ordered = metric.by_order and source.shape == output.shape
+        metric.add(totals, source if ordered else output, target, weight)
+        self.columns.append(Column(name, 0.0, slice(first, self._size), metric, shapes))
+
+    def _fetch(self, tensor: Tensor) -> int:
+        """Which of the fetches a tensor is."""
+        for i, known in enumerate(self.fetches):
+            if known is tensor:
+                return i
+        self.fetches.append(tensor)
+        return len(self.fetches) - 1
 
     def _penalties(self, model: Model, values: Tensor) -> None:
         """What the regularizers add to the loss; the updates add their gradients."""
         penalised = [w for w in model.trainable_weights if w.regularizer is not None]
         if not penalised:
             return
-        total = self._new_total("", 1.0)
+        total = self._mean("", 1.0)
         apply("accumulate", total=total, values=apply("scale", x=values, factor=0.0))
         for variable in penalised:
             r = variable.regularizer
             apply("penalty", total=total, param=variable, values=values, l1=r.l1, l2=r.l2)
-
-
-def _spread(weight: Tensor, output: Tensor) -> Tensor:
-    """One weight for each row of the loss; a loss over (batch, time) has more than one a sample."""
-    if len(output.shape) == 2:
-        return weight
-    raise ValueError(
-        f"sample weights need outputs of shape (batch, features), but the output is {output.shape}"
-    )
 
 
 def _evaluation(model: Model, capacity: int, weighted: bool) -> Compiled:
@@ -306,14 +412,14 @@ def _with_totals(
     fused: bool = True,
 ) -> Compiled:
     lowered = lower(
-        fuse(prune(nodes, ()), fused and model.fuse),
+        fuse(prune(nodes, objective.fetches), fused and model.fuse),
         capacity=capacity,
         dtype=model_dtype(model),
         feeds=[*inputs, *objective.feeds],
-        fetches=[],
+        fetches=objective.fetches,
         totals=objective.totals,
     )
-    return Compiled(lowered, objective.columns)
+    return Compiled(lowered, objective.columns, objective.kept)
 
 
 _MAKERS = {

@@ -28,6 +28,8 @@ _ARRAY = "an array of the file"
 def save(run: Run, path: str | os.PathLike[str]) -> None:
     """Writes the model of a fit under way, and the place in it."""
     course, tensors = run.course, {"fit/totals": run.step.lowered.program.totals}
+    if course.batch:
+        tensors |= {f"fit/kept/{i}": array[: run.seen] for i, array in enumerate(run.kept)}
     callbacks = []
     for i, callback in enumerate(run.listeners.callbacks):
         state = _without_arrays(callback.get_state(), f"fit/callbacks/{i}", tensors)
@@ -37,7 +39,7 @@ def save(run: Run, path: str | os.PathLike[str]) -> None:
         "seed": course.seed,
         "epoch": course.epoch,
         "batch": course.batch,
-        "history": run.history.history,
+        "history": _without_arrays(run.history.history, "fit/history", tensors),
         "epochs_run": run.history.epoch,
         "seconds": run.history.seconds,
         "stopped": bool(run.model.stop_training),
@@ -53,7 +55,7 @@ def _signature(run: Run) -> dict[str, Any]:
         "batch_size": run.batch_size,
         "shuffle": run.shuffle,
         "validation": run.check is not None,
-        "totals": [name for name, _ in run.step.columns],
+        "totals": [*(c.name for c in run.step.columns), *(k.name for k in run.step.kept)],
     }
 
 
@@ -153,13 +155,15 @@ class Place:
 
     def restore_run(self, run: Run) -> None:
         """Gives history and callbacks what they had; they have begun already."""
-        run.history.history = {k: list(v) for k, v in self.state["history"].items()}
+        run.history.history = _with_arrays(self.state["history"], self.file.tensors)
         run.history.epoch = list(self.state["epochs_run"])
         run.history.seconds = float(self.state["seconds"])
         for callback, saved in zip(run.listeners.callbacks, self.state["callbacks"], strict=True):
             callback.set_state(_with_arrays(saved["state"], self.file.tensors))
         if self.batch:
             run.course.go_to(self.batch, self.step, self.file.tensors["fit/totals"])
+            for i, array in enumerate(run.kept):
+                array[: run.seen] = self.file.tensors[f"fit/kept/{i}"]
 
 
 def _are(name: str) -> str:

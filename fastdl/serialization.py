@@ -104,6 +104,7 @@ def save(
             "loss": _configs(setup.loss, _loss_config),
             "metrics": _configs(setup.metrics, _metric_config),
             "loss_weights": setup.loss_weights,
+            "weighted_metrics": _configs(setup.weighted_metrics, _metric_config),
         }
         state["iterations"] = optimizer.iterations
         slots = optimizer.state(model.named_weights())
@@ -193,11 +194,18 @@ def _restore_training(model: Any, file: saving.ModelFile, custom: Mapping[str, A
     """Compiles the model as it was, and gives it optimizer and random state."""
     setup = file.architecture.get("compile")
     if setup is not None:
+
+        def own_metric(config: Mapping[str, Any]) -> Any:
+            return metrics.from_config(config, custom)
+
         model.compile(
             optimizers.get(setup["optimizer"], custom),
             _configs(setup["loss"], lambda loss: loss, lambda c: losses.get(c, custom)),
-            setup["metrics"],
+            _configs(setup["metrics"], lambda metric: metric, own_metric),
             setup["loss_weights"],
+            weighted_metrics=_configs(
+                setup.get("weighted_metrics"), lambda metric: metric, own_metric
+            ),
         )
     _restore_state(model, file)
 

@@ -27,6 +27,12 @@ class Target:
     metrics: list[Metric]
     shape: tuple[int, ...]
     classes: int  # of labels; 0 where targets are no labels
+    unweighted: int = 0  # so many of the metrics, the first ones, do not look at sample weights
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The shape of the losses of one row: () or, say, (time,)."""
+        return self.shape if self.classes else self.shape[:-1]
 
 
 @dataclass
@@ -36,22 +42,23 @@ class Setup:
     loss: Any
     metrics: Any
     loss_weights: Any
+    weighted_metrics: Any = None
 
     def check_names(self) -> None:
         """Raises ValueError for a loss or metric that nobody knows, before any shape is known."""
         chosen = [losses.get(one) for one in _leaves(self.loss) if one is not None]
-        for one in _leaves(self.metrics):
-            metrics.get(one, chosen[0], (None, 1))
+        for one in [*_leaves(self.metrics), *_leaves(self.weighted_metrics)]:
+            if one is not None:
+                metrics.get(one, chosen[0], (None, 1))
 
     def targets(self, names: list[str], shapes: Sequence[Shape]) -> list[Target]:
         """One entry for each of these outputs."""
         loss = _by_output("loss", self.loss, names)
         weights = _by_output("loss_weights", self.loss_weights, names, 1.0)
-        wanted = self.metrics
-        if len(names) == 1 and not isinstance(wanted, Mapping):
-            wanted = [wanted if isinstance(wanted, (list, tuple)) else [wanted]]
-        listed = _by_output("metrics", wanted, names, [])
-        return [_target(*one) for one in zip(names, shapes, loss, weights, listed, strict=True)]
+        plain = _metrics_by_output("metrics", self.metrics, names)
+        weighted = _metrics_by_output("weighted_metrics", self.weighted_metrics, names)
+        parts = zip(names, shapes, loss, weights, plain, weighted, strict=True)
+        return [_target(*one) for one in parts]
 
 
 def _leaves(structure: Any) -> list[Any]:
@@ -61,6 +68,13 @@ def _leaves(structure: Any) -> list[Any]:
     if isinstance(structure, (list, tuple)):
         return [leaf for part in structure for leaf in _leaves(part)]
     return [structure]
+
+
+def _metrics_by_output(what: str, wanted: Any, names: list[str]) -> list[list[Any]]:
+    if wanted is not None and len(names) == 1 and not isinstance(wanted, Mapping):
+        wanted = [wanted if isinstance(wanted, (list, tuple)) else [wanted]]
+    listed = _by_output(what, wanted, names, [])
+    return [[m for m in _leaves(one) if m is not None] for one in listed]
 
 
 def _by_output(what: str, value: Any, names: list[str], default: Any = None) -> list[Any]:
@@ -85,7 +99,9 @@ def _by_output(what: str, value: Any, names: list[str], default: Any = None) -> 
     return [value] * len(names)
 
 
-def _target(name: str, shape: Shape, loss_name: Any, weight: Any, wanted: Any) -> Target:
+def _target(
+    name: str, shape: Shape, loss_name: Any, weight: Any, plain: list[Any], weighted: list[Any]
+) -> Target:
     if loss_name is None:
         raise ValueError(f"compile: output {name} has no loss")
     if len(shape) < 2:
@@ -93,13 +109,14 @@ def _target(name: str, shape: Shape, loss_name: Any, weight: Any, wanted: Any) -
     if isinstance(weight, bool) or not isinstance(weight, (int, float)):
         raise TypeError(f"compile: the loss weight of {name} must be a number, got {weight!r}")
     loss = losses.get(loss_name)
-    chosen = [metrics.get(m, loss, shape) for m in _leaves(wanted)]
+    chosen = [metrics.get(m, loss, shape) for m in [*plain, *weighted]]
     for metric in chosen:
-        if metric.labels != loss.labels:
+        if metric.targets not in ("any", "labels" if loss.labels else "arrays"):
             raise ValueError(
                 f"metric {metric.name} and loss {loss!r} want different targets: labels for one, "
                 f"an array like the output for the other"
             )
+        metric.check(shape)
     target = tuple(s for s in loss.target_shape(shape)[1:] if s is not None)
     classes = (shape[-1] or 0) if loss.labels else 0
-    return Target(name, loss, float(weight), chosen, target, classes)
+    return Target(name, loss, float(weight), chosen, target, classes, len(plain))

@@ -23,8 +23,10 @@ from fastdl.callbacks.norms import NormRecorder
 from fastdl.data import Rows, as_inputs, as_targets, as_weights, hold_out, take
 from fastdl.diagnosis import Watch
 from fastdl.kernels.course import Course
+from fastdl.metrics.base import plain
 from fastdl.programs import Compiled, compiled
 from fastdl.progress import Progress, resolve_verbose
+from fastdl.streaming import StreamRun, is_stream
 from fastdl.tensor import changes
 
 if TYPE_CHECKING:
@@ -61,30 +63,62 @@ def fit(
     validation_split: float,
     validation_data: Any,
     shuffle: bool,
-    class_weight: Mapping[int, float] | None,
+    class_weight: Mapping[int, float] | str | None,
     sample_weight: Any,
     initial_epoch: int,
     stratify: bool,
     resume_from: str | os.PathLike[str] | None,
+    steps_per_epoch: int | None,
+    validation_steps: int | None,
 ) -> History:
     """See `Model.fit`."""
     check_counts(batch_size, epochs, initial_epoch)
     listeners = CallbackList(callbacks)
     resolve_verbose(verbose)
     place = None if resume_from is None else resume.Place(resume_from)
+    if y is None and is_stream(x):
+        refused = {
+            "validation_split": bool(validation_split),
+            "sample_weight": sample_weight is not None,
+            "stratify": stratify,
+            "resume_from": place is not None,
+        }
+        for name, given in refused.items():
+            if given:
+                raise ValueError(f"fit: {name} is for arrays, but x gives batches")
+
+        def rows_of(model: Model, x: Any, y: Any, weight: Any) -> Rows:
+            return _rows(model, x, y, weight, class_weight)
+
+        if steps_per_epoch is not None:
+            whole("steps_per_epoch", steps_per_epoch, 1)
+        if validation_data is not None and not is_stream(validation_data):
+            validation_data = _validation_rows(model, validation_data)
+        return _reported(model, StreamRun(
+            *(model, x, rows_of, steps_per_epoch, validation_data, validation_steps),
+            *(int(epochs), int(initial_epoch), bool(shuffle), listeners),
+            lambda batches: _progress(batches, verbose, listeners),
+        ).go())  # fmt: skip
+    if steps_per_epoch is not None or validation_steps is not None:
+        raise ValueError("fit: steps_per_epoch and validation_steps are for batches, not arrays")
     data = fit_data(
         model, x, y, validation_split, validation_data, class_weight, sample_weight, stratify
     )
     run = Run(model, data, batch_size, epochs, verbose, listeners, shuffle, initial_epoch, place)
     history = run.go()
+    return history if run.watching else _reported(model, history)
+
+
+def _reported(model: Model, history: History) -> History:
+    """The history; with a warning where the loss is not finite."""
     losses = history.history.get("loss", [])
-    if losses and not math.isfinite(losses[-1]) and not run.watching:
+    if losses and not math.isfinite(losses[-1]):
         first = next(i for i, loss in enumerate(losses) if not math.isfinite(loss))
         warnings.warn(
             f"{model.name}: the loss became {losses[first]} in epoch "
             f"{history.epoch[first] + 1}; {NOT_FINITE}",
             RuntimeWarning,
-            stacklevel=3,  # the line that called Model.fit
+            stacklevel=4,  # the line that called Model.fit
         )
     return history
 
@@ -111,7 +145,7 @@ def fit_data(
     y: Any,
     validation_split: float = 0.0,
     validation_data: Any = None,
-    class_weight: Mapping[int, float] | None = None,
+    class_weight: Mapping[int, float] | str | None = None,
     sample_weight: Any = None,
     stratify: bool = False,
 ) -> FitData:
@@ -158,23 +192,26 @@ class Run:
         rows, validation = data.rows, data.validation
         self.rows, self.shuffle = rows.count, bool(shuffle)
         self.batch_size = min(int(batch_size), rows.count)
-        weighted = rows.weight is not None
+        weighted = rows.weighted
         norms = any(isinstance(c, NormRecorder) for c in listeners.callbacks)
         self.step = compiled(model, "train", self.batch_size, weighted, norms)
         self.check: Compiled | None = None
         validation_batch = 1
         if validation is not None:
-            weighted = validation.weight is not None
             validation_batch = min(INFERENCE_BATCH, validation.count)
-            self.check = compiled(model, "validate", validation_batch, weighted)
-        self.train_columns = len(self.step.columns)
+            self.check = compiled(model, "validate", validation_batch, validation.weighted)
+        self.train_totals = self.step.lowered.program.totals.size
+        #: What the programs hand out for the metrics that see all rows of an epoch.
+        self.kept = self.step.results(rows.count)
+        self.kept_check: list[np.ndarray] = []
         if place is not None:
             place.check(self)
             place.restore_model(model)
         try:
-            self.step.lowered.program.bind(rows.sources, [])
+            self.step.lowered.program.bind(rows.sources, self.kept)
             if self.check is not None and validation is not None:
-                self.check.lowered.program.bind(validation.sources, [])
+                self.kept_check = self.check.results(validation.count)
+                self.check.lowered.program.bind(validation.sources, self.kept_check)
             self.course = Course(
                 self.step.lowered.program,
                 None if self.check is None else self.check.lowered.program,
@@ -242,7 +279,8 @@ class Run:
         logs: dict[str, float] = {}
         begin = time.perf_counter()
         try:
-            if not self.listeners.callbacks and not self.progress.level:
+            looked_at = self.listeners.callbacks or self.progress.level
+            if not looked_at and not self.kept and not self.kept_check:
                 self._advance("end", _FOREVER)
                 self._record_all()
             else:
@@ -321,7 +359,13 @@ class Run:
             self._save()
             self.progress.update(course.batch, logs)
         if course.batch < course.batches:  # stopped: the epoch ends here
+            self.kept = [array[: self.seen] for array in self.kept]
             course.go_to(course.batches, course.step, self.totals)
+
+    @property
+    def seen(self) -> int:
+        """How many rows of the epoch have been trained on."""
+        return min(self.course.batch * self.batch_size, self.rows)
 
     def _until_batch(self, batch: int, interval: float) -> None:
         while self._advance("batch", interval, batch) == "time":
@@ -335,7 +379,7 @@ class Run:
     def squares(self) -> dict[str, tuple[float, float, float]]:
         """Of each weight: the sums of squares of its gradients and of itself, and of how many
         batches of the epoch, where a `NormRecorder` asked for them."""
-        rows = self.totals[len(self.totals) - 2 * len(self.step.norms) :].tolist()
+        rows = self.totals[len(self.totals) - 4 * len(self.step.norms) :].reshape(-1, 2).tolist()
         return {
             variable.name: (rows[2 * i][0], rows[2 * i + 1][0], rows[2 * i][1])
             for i, variable in enumerate(self.step.norms)
@@ -345,12 +389,17 @@ class Run:
         return _floats(self.step.logs(self.totals))
 
     def _epoch_logs(self, epoch: int) -> dict[str, float]:
-        return _floats(self._logs(self.course.history[epoch - self.first]))
+        logs = self._logs(self.course.history[epoch - self.first])
+        logs.update(self.step.kept_logs(self.kept))
+        if self.check is not None:
+            later = self.check.kept_logs(self.kept_check)
+            logs.update({f"val_{name}": value for name, value in later.items()})
+        return _floats(logs)
 
     def _logs(self, totals: np.ndarray) -> dict[str, Any]:
-        logs = self.step.logs(totals[..., : self.train_columns, :])
+        logs = self.step.logs(totals[..., : self.train_totals])
         if self.check is not None:
-            later = self.check.logs(totals[..., self.train_columns :, :])
+            later = self.check.logs(totals[..., self.train_totals :])
             logs.update({f"val_{name}": value for name, value in later.items()})
         return logs
 
@@ -358,7 +407,8 @@ class Run:
         logs = self._logs(self.course.history)
         self.history.epoch += range(self.first, self.course.epochs)
         for name, values in logs.items():
-            self.history.history.setdefault(name, []).extend(values.tolist())
+            each = values.tolist() if values.ndim == 1 else list(values)
+            self.history.history.setdefault(name, []).extend(each)
 
 
 def _backup(listeners: CallbackList) -> resume.Place | None:
@@ -369,7 +419,7 @@ def _backup(listeners: CallbackList) -> resume.Place | None:
     return None
 
 
-def _progress(batches: int, verbose: str | int, listeners: CallbackList) -> Progress:
+def _progress(batches: int | None, verbose: str | int, listeners: CallbackList) -> Progress:
     """The display that a callback asks for, or that of ``verbose``."""
     for callback in listeners.callbacks:
         if isinstance(callback, ProgressCallback):
@@ -378,11 +428,11 @@ def _progress(batches: int, verbose: str | int, listeners: CallbackList) -> Prog
 
 
 def _rows(
-    model: Model, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None
+    model: Model, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | str | None
 ) -> Rows:
     if y is None:
         what = type(x).__name__
-        raise ValueError(f"y must be given: x is {what}, and only arrays are taken, not generators")
+        raise ValueError(f"y must be given: x is {what}")
     model.build_for(x)
     inputs = as_inputs(x, model.input_names, model.row_shapes, model.input_classes)
     targets = as_targets(y, model.targets)
@@ -405,20 +455,20 @@ def whole(name: str, value: Any, low: int) -> int:
     return int(value)
 
 
-def _floats(logs: dict[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in logs.items()}
+def _floats(logs: dict[str, Any]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in logs.items()}
 
 
 # --- single batches, evaluation, prediction -----------------------------------------------------
 
 
 def train_on_batch(
-    model: Model, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None
+    model: Model, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | str | None
 ) -> dict[str, float]:
     """See `Model.train_on_batch`."""
     rows = _rows(model, x, y, sample_weight, class_weight)
     optimizer = model.optimizer
-    program = compiled(model, "train", rows.count, rows.weight is not None)
+    program = compiled(model, "train", rows.count, rows.weighted)
     logs = _run(
         program,
         rows,
@@ -433,7 +483,7 @@ def train_on_batch(
 def test_on_batch(model: Model, x: Any, y: Any, sample_weight: Any) -> dict[str, float]:
     """The logs of one batch, without training."""
     rows = _rows(model, x, y, sample_weight, None)
-    return _run(compiled(model, "evaluate", rows.count, rows.weight is not None), rows)
+    return _run(compiled(model, "evaluate", rows.count, rows.weighted), rows)
 
 
 def evaluate(
@@ -443,26 +493,26 @@ def evaluate(
     rows = _rows(model, x, y, sample_weight, None)
     batch = INFERENCE_BATCH if batch_size is None else whole("batch_size", batch_size, 1)
     batch = min(batch, rows.count)
-    return _run(compiled(model, "evaluate", batch, rows.weight is not None), rows, batch)
+    return _run(compiled(model, "evaluate", batch, rows.weighted), rows, batch)
 
 
 def _run(
     program: Compiled, rows: Rows, batch: int | None = None, **context: Any
 ) -> dict[str, float]:
     with program.lock:
-        native = program.lowered.program
-        native.bind(rows.sources, [])
+        native, kept = program.lowered.program, program.results(rows.count)
+        native.bind(rows.sources, kept)
         try:
             native.run(batch or rows.count, **context)
         finally:
             native.unbind()
-        return _floats(program.logs(native.totals))
+        return _floats({**program.logs(native.totals), **program.kept_logs(kept)})
 
 
 def predict(model: Model, x: Any, batch_size: int | None) -> list[np.ndarray]:
     """See `Model.predict`; one array for each output."""
     model.build_for(x)
-    rows = Rows(as_inputs(x, model.input_names, model.row_shapes, model.input_classes), [], None)
+    rows = Rows(as_inputs(x, model.input_names, model.row_shapes, model.input_classes), [])
     batch = INFERENCE_BATCH if batch_size is None else whole("batch_size", batch_size, 1)
     latest = changes.latest
     program = compiled(model, "predict", batch)

@@ -458,6 +458,8 @@ def accumulate(
     total: Any,
     values: Any,
     sample_weight: Any = ...,
+    *,
+    by_weight: bool = ...,
 ) -> None: ...
 def penalty(
     total: Any,
@@ -466,6 +468,72 @@ def penalty(
     *,
     l1: float = ...,
     l2: float = ...,
+) -> None: ...
+def top_k_categorical_accuracy(
+    pred: Any,
+    target: Any,
+    *,
+    k: int = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def sparse_top_k_categorical_accuracy(
+    pred: Any,
+    labels: Any,
+    *,
+    k: int = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def cosine_similarity(
+    pred: Any,
+    target: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def confusion_update(
+    confusion: Any,
+    pred: Any,
+    labels: Any,
+    sample_weight: Any = ...,
+) -> None: ...
+def categorical_confusion_update(
+    confusion: Any,
+    pred: Any,
+    target: Any,
+    sample_weight: Any = ...,
+) -> None: ...
+def threshold_counts_update(
+    counts: Any,
+    pred: Any,
+    target: Any,
+    sample_weight: Any = ...,
+    *,
+    threshold: float = ...,
+) -> None: ...
+def sparse_threshold_counts_update(
+    counts: Any,
+    pred: Any,
+    labels: Any,
+    sample_weight: Any = ...,
+    *,
+    threshold: float = ...,
+) -> None: ...
+def argmax_counts_update(
+    counts: Any,
+    pred: Any,
+    target: Any,
+    sample_weight: Any = ...,
+) -> None: ...
+def sparse_argmax_counts_update(
+    counts: Any,
+    pred: Any,
+    labels: Any,
+    sample_weight: Any = ...,
+) -> None: ...
+def r2_update(
+    moments: Any,
+    pred: Any,
+    target: Any,
+    sample_weight: Any = ...,
 ) -> None: ...
 def batchnorm_statistics(
     x: Any,
@@ -1012,6 +1080,21 @@ def batch_matmul_backward_b(
     a: Any,
     *,
     grad_b: Any = ...,
+) -> ndarray: ...
+def augment(
+    x: Any,
+    *,
+    horizontal: bool = ...,
+    vertical: bool = ...,
+    height_shift: float = ...,
+    width_shift: float = ...,
+    rotation: float = ...,
+    zoom: float = ...,
+    fill: str = ...,
+    stream: int = ...,
+    step: int = ...,
+    seed: int = ...,
+    out: Any = ...,
 ) -> ndarray: ...
 def sgd_update(
     param: Any,

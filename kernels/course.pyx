@@ -84,7 +84,7 @@ cdef class Course:
         Its ``rates(steps)`` is asked for many steps at once, at least anew for every epoch that is
         run for itself.
     watched : int
-        So many first rows of the totals are looked at after each stretch: `advance` returns "not
+        So many first pairs of the totals, those of the losses, are looked at after each stretch: `advance` returns "not
         finite" where one has become so.
     """
 
@@ -122,7 +122,7 @@ cdef class Course:
         self.step, self.seed, self.shuffled = step, seed, shuffle
         self.chunk = 1
         columns = len(train.totals) + (len(validate.totals) if validate is not None else 0)
-        self.history = np.zeros((self.epochs - first_epoch, columns, 2))
+        self.history = np.zeros((self.epochs - first_epoch, columns))
         if shuffle:
             self.order = np.empty(self.rows, np.int64)
             self.order_at = <int64_t *> cnp.PyArray_DATA(<cnp.ndarray> self.order)
@@ -227,7 +227,7 @@ cdef class Course:
                                 reached = "batch"
                             break
                     if self.batch == self.batches:
-                        row = history_at + (self.epoch - first_epoch) * columns * 2
+                        row = history_at + (self.epoch - first_epoch) * columns
                         memcpy(row, self.train.totals_at,
                                self.train.totals_count * sizeof(double))
                         if self.validate is not None:

@@ -184,7 +184,10 @@ cdef void accumulate(
     cdef double *total = <double *> op.arguments[0]
     cdef int64_t rows = op_rows(op, context)
     total[0] += op.bodies.loss.weighted_sum(op.arguments[1], op.arguments[2], rows)
-    total[1] += rows
+    if op.options[0].whole and op.arguments[2] != NULL:
+        total[1] += op.bodies.loss.weighted_sum(op.arguments[2], NULL, rows)
+    else:
+        total[1] += rows
 
 
 cdef void batch_mean(
@@ -304,7 +307,7 @@ accumulate_kernel.phases = 1
 accumulate_kernel.pieces = one_piece
 accumulate_kernel.run_piece = accumulate
 accumulate_kernel.cost = accumulate_cost
-register("accumulate", &accumulate_kernel, "total values sample_weight")
+register("accumulate", &accumulate_kernel, "total values sample_weight", "by_weight")
 
 mean_kernel.phases = mean_back.phases = 1
 mean_kernel.pieces, mean_kernel.run_piece = one_piece, batch_mean

@@ -130,7 +130,7 @@ cdef class Program:
         iteration, as `Moving` in op.h says.
     feeds, fetches : list of array
         The buffers that the user's data goes to, and those that results come from.
-    totals : array of float64, shape (K, 2)
+    totals : array of float64, one axis
         What the accumulate ops add to.
     """
 
@@ -139,9 +139,8 @@ cdef class Program:
         cdef int i, n = 0
         if capacity < 1:
             raise ValueError(f"Program: capacity must be at least 1, got {capacity}")
-        if (totals.ndim != 2 or totals.shape[1] != 2 or totals.dtype != np.float64
-                or not totals.flags.c_contiguous):
-            raise ValueError("Program: totals must be a contiguous float64 array of shape (K, 2)")
+        if totals.ndim != 1 or totals.dtype != np.float64 or not totals.flags.c_contiguous:
+            raise ValueError("Program: totals must be a contiguous float64 array with one axis")
         self.capacity = capacity
         self.totals = totals
         self.totals_at = <double *> cnp.PyArray_DATA(totals)
@@ -486,10 +485,11 @@ cdef class Program:
                 self.pace[together] = pace
             self.stretches += 1
 
-    def run(self, int64_t batch, *, int64_t step=0, int64_t seed=0, double learning_rate=0) -> None:
+    def run(self, int64_t batch, *, int64_t step=0, int64_t seed=0, double learning_rate=0,
+            bint keep_totals=False) -> None:
         """Runs all rows that are bound, in batches, in the order in which they lie.
 
-        Totals are set to zero first.
+        Totals are set to zero first, unless they are to be kept and added to.
 
         Raises
         ------
@@ -501,7 +501,8 @@ cdef class Program:
         if not 1 <= batch <= self.capacity:
             raise ValueError(f"Program: batch must be 1 ... {self.capacity}, got {batch}")
         total = self.bound_rows()
-        self.totals.fill(0)
+        if not keep_totals:
+            self.totals.fill(0)
         if total == 0:
             return
         memset(&stretch, 0, sizeof(stretch))

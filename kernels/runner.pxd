@@ -45,6 +45,14 @@ cdef extern from "simd/bodies.h" nogil:
         void (*binary_accuracy)(
             void *out, const LossInputs *inputs, double threshold) noexcept nogil
         double (*weighted_sum)(const void *values, const void *weights, int64_t n) noexcept nogil
+    ctypedef struct MetricBodies:
+        void (*top_k)(void *out, const LossInputs *inputs, int64_t k) noexcept nogil
+        void (*cosine)(void *out, const LossInputs *inputs) noexcept nogil
+        void (*confusion)(double *confusion, const LossInputs *inputs) noexcept nogil
+        void (*threshold_counts)(
+            double *counts, const LossInputs *inputs, double threshold) noexcept nogil
+        void (*argmax_counts)(double *counts, const LossInputs *inputs) noexcept nogil
+        void (*r2)(double *moments, const LossInputs *inputs) noexcept nogil
     ctypedef struct GradientOptions:
         const void *scale
         double clipvalue, l1, l2, decay
@@ -256,6 +264,7 @@ cdef extern from "simd/bodies.h" nogil:
         const RandomBodies *random
         const DataBodies *data
         const LossBodies *loss
+        const MetricBodies *metric
         const UpdateBodies *update
         const MatmulBodies *matmul
         const ConvolutionBodies *convolution

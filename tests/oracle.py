@@ -457,6 +457,50 @@ def gaussian_noise_forward(x, stddev, stream=0, step=0, seed=0):
     return x + stddev * normal.ravel()[: x.size].reshape(x.shape)
 
 
+def augment(
+    x, horizontal=False, vertical=False, height_shift=0.0, width_shift=0.0, rotation=0.0, zoom=0.0,
+    fill="reflect", stream=0, step=0, seed=0,
+):  # fmt: skip
+    H, W, C = x.shape[-3:]
+    images = x.reshape(int(np.prod(x.shape[:-3])), H, W, C)
+    words = _words(8 * len(images), stream, step, seed).reshape(len(images), 8)
+    out = np.zeros_like(images)
+    i, j = np.indices((H, W)) - np.reshape([(H - 1) / 2, (W - 1) / 2], (2, 1, 1))
+    for image, w, result in zip(images, words, out, strict=True):
+        if not image.size:
+            continue
+        u = (w >> np.uint64(8)) / 2.0**23 - 1
+        turn, scale = 2 * np.pi * rotation * u[3], 1 / (1 + zoom * u[4])
+        y = (
+            scale
+            * (np.cos(turn) * i - np.sin(turn) * j)
+            * (-1 if vertical and int(w[0]) & 2 else 1)
+        )
+        z = (
+            scale
+            * (np.sin(turn) * i + np.cos(turn) * j)
+            * (-1 if horizontal and int(w[0]) & 1 else 1)
+        )
+        y, z = y + (H - 1) / 2 - height_shift * H * u[1], z + (W - 1) / 2 - width_shift * W * u[2]
+        for a in (0, 1):
+            for b in (0, 1):
+                top, left = np.floor(y).astype(int) + a, np.floor(z).astype(int) + b
+                weight = (1 - abs(y - top)) * (1 - abs(z - left))
+                if fill == "constant":
+                    weight = weight * ((top >= 0) & (top < H) & (left >= 0) & (left < W))
+                value = image[_within(top, H, fill), _within(left, W, fill)]
+                result += np.where(weight[..., None] == 0, 0.0, weight[..., None] * value)
+    return out.reshape(x.shape)
+
+
+def _within(places, n, fill):
+    """Places on an axis of n, beyond whose ends it is mirrored or goes on."""
+    if fill != "reflect":
+        return np.clip(places, 0, n - 1)
+    places = places % (2 * n)
+    return np.where(places < n, places, 2 * n - 1 - places)
+
+
 # --- losses and metrics ---------------------------------------------------------------------------
 
 
@@ -591,14 +635,84 @@ def batch_mean_backward(grad_out, values, sample_weight=None):
     return grad_out / np.float64(values.size) * weight
 
 
-def accumulate(total, values, sample_weight=None):
-    weighted = values if sample_weight is None else values * sample_weight
-    return total + np.array([weighted.sum(), values.size])
+def accumulate(total, values, sample_weight=None, by_weight=False):
+    weights = np.ones_like(values) if sample_weight is None else sample_weight
+    count = weights.sum() if by_weight else values.size
+    return total + np.array([(values * weights).sum(), count])
 
 
 def penalty(total, param, values, l1=0.0, l2=0.0):
     each = (l1 * np.abs(param).sum() if l1 else 0.0) + (l2 * (param**2).sum() if l2 else 0.0)
     return total + np.array([values.size * each, 0.0])
+
+
+# --- metrics ------------------------------------------------------------------------------------
+
+
+def top_k_categorical_accuracy(pred, target, k=5):
+    return sparse_top_k_categorical_accuracy(pred, target.argmax(-1), k)
+
+
+def sparse_top_k_categorical_accuracy(pred, labels, k=5):
+    own = np.take_along_axis(pred, labels[..., None], -1)
+    larger = (~(pred <= own)).sum(-1)
+    return ((larger < k) & ~np.isnan(own[..., 0])).astype(float)
+
+
+def cosine_similarity(pred, target):
+    lengths = [np.sqrt((x**2).sum(-1)) for x in (pred, target)]
+    tiny = (lengths[0] <= 1e-12) | (lengths[1] <= 1e-12)
+    return np.where(tiny, 0.0, (pred * target).sum(-1) / lengths[0] / lengths[1])
+
+
+def _samples(columns, sample_weight, *arrays):
+    """The arrays with one leading axis, and the weights, 1 where there are none."""
+    count = int(np.prod(arrays[0].shape[:-1]))
+    flat = [a.reshape(count, columns) for a in arrays]
+    weights = np.ones(count) if sample_weight is None else sample_weight.reshape(-1)
+    return (*flat, weights)
+
+
+def confusion_update(confusion, pred, labels, sample_weight=None):
+    scores, weights = _samples(len(confusion), sample_weight, pred)
+    confusion = confusion.copy()
+    np.add.at(confusion, (labels.reshape(-1), scores.argmax(-1)), weights)
+    return confusion
+
+
+def categorical_confusion_update(confusion, pred, target, sample_weight=None):
+    return confusion_update(confusion, pred, target.argmax(-1), sample_weight)
+
+
+def threshold_counts_update(counts, pred, target, sample_weight=None, threshold=0.5):
+    scores, truth, weights = _samples(counts.shape[1], sample_weight, pred, target)
+    said, true = scores > threshold, truth > 0.5
+    kinds = (said & true, said & ~true, ~said & true, ~said & ~true)
+    return counts + np.array([np.where(kind, weights[:, None], 0).sum(0) for kind in kinds])
+
+
+def sparse_threshold_counts_update(counts, pred, labels, sample_weight=None, threshold=0.5):
+    target = np.eye(pred.shape[-1])[labels]
+    return threshold_counts_update(counts, pred, target, sample_weight, threshold)
+
+
+def argmax_counts_update(counts, pred, target, sample_weight=None):
+    return sparse_argmax_counts_update(counts, pred, target.argmax(-1), sample_weight)
+
+
+def sparse_argmax_counts_update(counts, pred, labels, sample_weight=None):
+    classes = np.eye(pred.shape[-1])
+    return threshold_counts_update(counts, classes[pred.argmax(-1)], classes[labels], sample_weight)
+
+
+def r2_update(moments, pred, target, sample_weight=None):
+    p, t, w = _samples(moments.shape[1], sample_weight, pred, target)
+    shift = np.where(moments[1] == 0, t[0], moments[0]) if len(t) else moments[0]
+    w = w[:, None] * np.ones_like(t)
+    sums = [w, w * (t - shift), w * (t - shift) ** 2, w * (t - p) ** 2]
+    return np.vstack(
+        [shift, *(before + s.sum(0) for before, s in zip(moments[1:], sums, strict=True))]
+    )
 
 
 # --- updates ------------------------------------------------------------------------------------

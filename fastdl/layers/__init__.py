@@ -14,6 +14,13 @@ from fastdl.layers.activation import (
     Tanh,
 )
 from fastdl.layers.attention import Attention, MultiHeadAttention
+from fastdl.layers.augmentation import (
+    Augmentation,
+    RandomFlip,
+    RandomRotation,
+    RandomTranslation,
+    RandomZoom,
+)
 from fastdl.layers.base import Layer
 from fastdl.layers.convolution import (
     Conv1D,
@@ -37,6 +44,7 @@ __all__ = [
     "Activation",
     "Add",
     "Attention",
+    "Augmentation",
     "BatchNormalization",
     "Concatenate",
     "Conv1D",
@@ -57,6 +65,10 @@ __all__ = [
     "Multiply",
     "Permute",
     "PositionalEncoding",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
     "ReLU",
     "Reshape",
     "SeparableConv2D",

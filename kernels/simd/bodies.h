@@ -14,6 +14,7 @@
 #include "random.h"
 #include "data.h"
 #include "loss.h"
+#include "metric.h"
 #include "update.h"
 #include "matmul.h"
 #include "convolution.h"
@@ -28,6 +29,7 @@ typedef struct {
     const RandomBodies *random;
     const DataBodies *data;
     const LossBodies *loss;
+    const MetricBodies *metric;
     const UpdateBodies *update;
     const MatmulBodies *matmul;
     const ConvolutionBodies *convolution;

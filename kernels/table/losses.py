@@ -85,9 +85,10 @@ declare("batch_mean_backward", "grad_values = grad_out/B*sample_weight.",
     out("grad_values", "B"), in_("grad_out", ""),
     in_("values", "B", doc="only its number of rows is used"),
     in_("sample_weight", "B", optional=True))  # fmt: skip
-declare("accumulate", "total[0] += sum(values*sample_weight), total[1] += B.",
+declare("accumulate",
+    "total[0] += sum(values*sample_weight), total[1] += B, or sum(sample_weight) with by_weight.",
     inout("total", "2", dtype="float64"), in_("values", "B"),
-    in_("sample_weight", "B", optional=True))  # fmt: skip
+    in_("sample_weight", "B", optional=True), flag("by_weight"))  # fmt: skip
 declare("penalty",
     "total[0] += B*(l1*sum(|param|) + l2*sum(param**2)), B being the rows of values.",
     inout("total", "2", dtype="float64"), in_("param", "N"), in_("values", "B"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastdl.kernels.table.vocabulary import declare, in_, integer, number, out
+from fastdl.kernels.table.vocabulary import choice, declare, flag, in_, integer, number, out
 
 _RANDOM = (
     integer("stream", 0, doc="tells apart the layers of one model"),
@@ -46,4 +46,22 @@ declare(
     passes=("x",),
     elementwise=True,
     inplace=True,
+)
+declare(
+    "augment",
+    "Each image moved at random, sampled bilinearly. Image b draws the eight words of the Philox "
+    "counters 2b and 2b + 1 that dropout would draw, u_k = (w_k >> 8)/2**23 - 1. It is mirrored "
+    "where bits 0 (horizontal) and 1 (vertical) of w_0 say so, turned by rotation*u_3 of a full "
+    "turn, made 1 + zoom*u_4 times as large, both about its centre, and moved by height_shift*u_1 "
+    "and width_shift*u_2 of its size. Beyond the edges it is mirrored, goes on, or is 0.",
+    out("out", "B H W C"),
+    in_("x", "B H W C"),
+    flag("horizontal"),
+    flag("vertical"),
+    number("height_shift", 0.0, 0.0, 1.0),
+    number("width_shift", 0.0, 0.0, 1.0),
+    number("rotation", 0.0, 0.0, 1.0),
+    number("zoom", 0.0, 0.0, 1.0, open_high=True),
+    choice("fill", ("reflect", "nearest", "constant"), "reflect"),
+    *_RANDOM,
 )

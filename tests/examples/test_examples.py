@@ -94,3 +94,40 @@ def test_a5_learns_digits_and_follows_pytorch(example):
             layer.kernel.numpy(), linear.weight.detach().numpy().T, atol=1e-5
         )
         np.testing.assert_allclose(layer.bias.numpy(), linear.bias.detach().numpy(), atol=1e-5)
+
+
+def test_overfitting_is_there_and_every_remedy_helps(example):
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    found = example("overfitting").main(verbose=False)
+    gaps = {name: others - own for name, (own, others, *_) in found.items()}
+    own, others, accuracy, _ = found["none"]
+    assert others > 10 * own and accuracy > 0.9
+    assert all(gap < gaps["none"] for name, gap in gaps.items() if name != "none"), gaps
+
+
+def test_gradients_vanish_explode_and_are_cured(example):
+    found = example("gradients").main(verbose=False)
+    assert found["sigmoid"][0] < 1e-6 * found["sigmoid"][-1]
+    assert 0 < found["relu, small weights"][0] < 1e-6
+    for cured in ("relu, He's weights", "sigmoid, normalised"):
+        assert found[cured][0] > 1e-3 * found[cured][-1]
+    assert found["relu, large weights"][0] > 1e3
+    assert np.linalg.norm(found["the same, clipped"]) <= 1.001
+
+
+def test_rate_and_batch_size_trade_off(example):
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    accuracy = example("rate_and_batch").main(epochs=3, sizes=(8, 256), verbose=False)
+    assert accuracy.shape == (4, 2)
+    assert accuracy[1, 0] > accuracy[1, 1] + 0.1  # a low rate needs many updates
+    assert accuracy[2, 1] > accuracy[0, 1] + 0.1
+
+
+def test_searches_find_better_than_the_worst(example):
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    found = example("search").main(epochs=2, folds=2, count=3, verbose=False)
+    assert len(found["grid"]) == 6 and len(found["random"]) == 3
+    for candidates in found.values():
+        scores = [score for _, score in candidates]
+        assert scores == sorted(scores, reverse=True) and scores[0] > scores[-1]
+    assert found["grid"][0][0]["units"] > 8

@@ -45,6 +45,10 @@ EXTENTS = (
 )
 
 
+#: Of ops on images, whose three lengths multiply.
+MOST_PIXELS = 100_000
+
+
 @dataclass(frozen=True)
 class Case:
     """One call of an op: contiguous inputs of one float type, and options."""
@@ -123,8 +127,10 @@ def extents(op: Op):
     elif len(op.letters) == 1:
         yield from ({"B": (), op.letters[0]: n} for n in LENGTHS)
         return
+    images = any(len(a.own_axes) > 2 for a in op.arguments)
     for rows, lengths in EXTENTS:
-        yield complete(op, rows, lengths)
+        if not images or math.prod((*rows, *lengths)) <= MOST_PIXELS:
+            yield complete(op, rows, lengths)
 
 
 def complete(op: Op, rows, lengths) -> dict[str, object]:
@@ -290,7 +296,9 @@ def make_case(op: Op, lengths, options, dtype, optional=True, seed=0) -> Case:
 def defined(op: Op, lengths) -> bool:
     """Whether the op means something at this size: there is no argmax of nothing, and no label."""
     below = {a.below or "C" for a in op.inputs if a.dtype == "label"}
-    below |= {"C"} if op.name.endswith("_accuracy") else set()
+    below |= (
+        {"C"} if any(word in op.name for word in ("accuracy", "confusion", "argmax")) else set()
+    )
     return all(lengths.get(letter) != 0 for letter in below)
 
 
@@ -348,6 +356,7 @@ _STRICT = {
     "clip_forward", "clip_backward", "where_forward", "where_backward", "max_forward",
     "min_forward", "broadcast_forward", "broadcast_rows_forward", "transpose_forward",
     "transpose_backward", "slice_forward", "slice_backward", "take_forward", "one_hot",
+    "top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy",
 }  # fmt: skip
 
 
@@ -394,6 +403,9 @@ def tolerance(case: Case, name: str, value: np.ndarray):
         weight = case.inputs["sample_weight"]
         terms = np.abs(case.inputs["values"] * np.float64(1 if weight is None else weight))
         bound = 8 * terms.sum() / max(terms.size, 1) + 4 * np.abs(value)
+    elif case.op.name == "augment":  # places are rounded too, relative to the image's size
+        sizes = 16 * (case.lengths["H"] + case.lengths["W"])
+        bound = sizes * np.abs(case.inputs["x"]).max(initial=0.0)
     elif case.op.name in _STRICT:
         bound = 4 * np.abs(value)
     else:

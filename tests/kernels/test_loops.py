@@ -28,7 +28,7 @@ def chain(period, times=TIMES, fused=True):
     last = ("scale", [out, states[times % period]], {}, WIDTH, False)
     ends = [(0, 1, states, (times, 0, period), BLOCK)]
     steps = [first, (times, body, moving), (1, [last], ends)]
-    return Program(CAPACITY, steps, [x], [out], np.zeros((0, 2))), weight
+    return Program(CAPACITY, steps, [x], [out], np.zeros(0)), weight
 
 
 def wanted(x, weight, times=TIMES):
@@ -91,4 +91,4 @@ def test_arguments_that_would_leave_their_array_are_refused():
     for place in ((0, 1, 9), (2, 1, 4), (1, -1, 9), (0, 1, 0)):
         with pytest.raises(ValueError, match="leaves its array"):
             moving = [(0, 1, states, place, BLOCK)]
-            Program(CAPACITY, [(4, [step], moving)], [], [], np.zeros((0, 2)))
+            Program(CAPACITY, [(4, [step], moving)], [], [], np.zeros(0))

@@ -150,7 +150,7 @@ def test_updates_of_one_program_correct_by_their_own_betas():
         ("adam_update", [*arrays, None, None], {"beta_1": beta, "beta_2": beta}, 0, False)
         for arrays, beta in zip(ours, betas, strict=True)
     ]
-    program = Program(1, steps, [buffer], [buffer], np.zeros((0, 2)))
+    program = Program(1, steps, [buffer], [buffer], np.zeros(0))
     program.bind([data], [result])
     program.run(1, step=1, learning_rate=0.1)  # three batches: three steps
     for got, arrays, beta in zip(ours, true, betas, strict=True):

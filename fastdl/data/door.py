@@ -11,7 +11,10 @@ import numpy as np
 from fastdl._names import nearest
 from fastdl.targets import Target
 
-__all__ = ["Rows", "as_inputs", "as_rows", "as_targets", "as_weights", "hold_out", "take"]
+__all__ = [
+    "Rows", "as_inputs", "as_labels", "as_rows", "as_targets", "as_weights",
+    "as_weights_of", "hold_out", "take",
+]  # fmt: skip
 
 _NATIVE = {np.dtype(t) for t in "?bBhHiIlLqQfd"}
 
@@ -22,26 +25,34 @@ class Rows:
     Attributes
     ----------
     inputs, targets : list of array
-    weight : array or None
+    weights : list of array
+        One for each target, or none.
     count : int
     """
 
     def __init__(
-        self, inputs: list[np.ndarray], targets: list[np.ndarray], weight: np.ndarray | None
+        self,
+        inputs: list[np.ndarray],
+        targets: list[np.ndarray],
+        weights: Sequence[np.ndarray] = (),
     ) -> None:
-        arrays = [*inputs, *targets, *([] if weight is None else [weight])]
-        counts = [len(a) for a in arrays]
+        self.inputs, self.targets, self.weights = inputs, targets, list(weights)
+        counts = [len(a) for a in self.sources]
         if len(set(counts)) > 1:
             names = [f"x {a.shape}" for a in inputs] + [f"y {a.shape}" for a in targets]
-            names += [] if weight is None else [f"sample_weight {weight.shape}"]
+            names += [f"sample_weight {a.shape}" for a in self.weights]
             raise ValueError(f"different numbers of rows: {', '.join(names)}")
-        self.inputs, self.targets, self.weight = inputs, targets, weight
         self.count = counts[0] if counts else 0
+
+    @property
+    def weighted(self) -> bool:
+        """Whether there are sample weights."""
+        return bool(self.weights)
 
     @property
     def sources(self) -> list[np.ndarray]:
         """All arrays in the order in which programs are fed."""
-        return [*self.inputs, *self.targets, *([] if self.weight is None else [self.weight])]
+        return [*self.inputs, *self.targets, *self.weights]
 
 
 def as_rows(name: str, value: Any, shape: Sequence[int | None]) -> np.ndarray:
@@ -176,22 +187,25 @@ def as_targets(y: Any, targets: Sequence[Target]) -> list[np.ndarray]:
     names, shapes = [t.name for t in targets], [t.shape for t in targets]
     titles, parts = _parts("y", "output", y, names, shapes)
     return [
-        _labels(title, part, target) if target.classes else as_rows(title, part, target.shape)
+        as_labels(title, part, target.shape, target.classes)
+        if target.classes
+        else as_rows(title, part, target.shape)
         for title, part, target in zip(titles, parts, targets, strict=True)
     ]
 
 
-def _labels(name: str, value: Any, target: Target) -> np.ndarray:
+def as_labels(name: str, value: Any, shape: Sequence[int], classes: int) -> np.ndarray:
+    """Whole numbers from 0 to classes - 1, of this shape for each row."""
     array = np.asarray(value)
-    if array.ndim == len(target.shape) + 2 and array.shape[-1] == 1:
+    if array.ndim == len(shape) + 2 and array.shape[-1] == 1:
         array = array[..., 0]
-    if array.ndim == len(target.shape) + 2 and array.shape[-1] == target.classes:
+    if array.ndim == len(shape) + 2 and array.shape[-1] == classes:
         raise ValueError(
             f"{name} must hold labels of shape (rows,), got {array.shape}: for one-hot targets "
             f"use the loss 'categorical_crossentropy'"
         )
-    array = as_rows(name, array, target.shape)
-    _check_labels(name, array, target.classes)
+    array = as_rows(name, array, shape)
+    _check_labels(name, array, classes)
     return array
 
 
@@ -211,33 +225,85 @@ def _check_labels(name: str, array: np.ndarray, classes: int) -> None:
 
 def as_weights(
     sample_weight: Any, class_weight: Any, targets: list[np.ndarray], models: Sequence[Target]
-) -> np.ndarray | None:
-    """One weight a row, from weights of samples and of classes; None where there are none."""
-    weight = None if sample_weight is None else as_rows("sample_weight", sample_weight, ())
+) -> list[np.ndarray]:
+    """Weights for each target, from those of samples and of classes; none where there are none.
+
+    Parameters
+    ----------
+    sample_weight : array, shape (rows,) or (rows, time, ...), optional
+        One for all targets, or a list or a dictionary by output.
+    class_weight : dict of label to weight, or "balanced", optional
+    targets : list of array
+    models : list of Target
+    """
+    weights: list[np.ndarray] = []
+    if sample_weight is not None:
+        names = [model.name for model in models]
+        parts = [sample_weight] * len(models)
+        if isinstance(sample_weight, Mapping) or (
+            len(models) > 1 and isinstance(sample_weight, (list, tuple))
+        ):
+            shapes = [model.rows for model in models]
+            _, parts = _parts("sample_weight", "output", sample_weight, names, shapes)
+        weights = [as_weights_of(p, m.rows) for p, m in zip(parts, models, strict=True)]
     if class_weight is None:
-        return weight
-    if not isinstance(class_weight, Mapping):
-        raise TypeError(f"class_weight must be a dict, got {type(class_weight).__name__}")
-    if len(targets) != 1 or len(models[0].shape) > 1:
-        raise ValueError("class_weight is for models with one output and one label a row")
+        return weights
+    if len(targets) != 1:
+        raise ValueError("class_weight is for models with one output")
     labels, classes = _classes(targets[0], models[0])
-    factors = np.ones(len(labels))
+    factors = _class_factors(class_weight, labels, classes)
+    if weights and len(weights[0]) != len(factors):
+        raise ValueError(
+            f"different numbers of rows: sample_weight {weights[0].shape}, y {targets[0].shape}"
+        )
+    return [factors * weights[0] if weights else factors]
+
+
+def as_weights_of(sample_weight: Any, rows: Sequence[int]) -> np.ndarray:
+    """Weights of the shape (rows, ...) that the losses of an output have.
+
+    Parameters
+    ----------
+    sample_weight : array, shape (rows,) or (rows, ...)
+        One for each row is repeated for all that belongs to it, say its steps in time.
+    rows : tuple of int
+        The shape of the losses of one row.
+    """
+    if rows and np.ndim(sample_weight) <= 1:
+        weights = as_rows("sample_weight", sample_weight, ())
+        each = weights.reshape(-1, *(1,) * len(rows))
+        return np.ascontiguousarray(np.broadcast_to(each, (len(weights), *rows)))
+    return as_rows("sample_weight", sample_weight, rows)
+
+
+def _class_factors(class_weight: Any, labels: np.ndarray, classes: int) -> np.ndarray:
+    """The weight of each label."""
+    factors = np.ones(labels.shape)
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(f"class_weight must be a dict or 'balanced', got {class_weight!r}")
+        found, where, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        return (labels.size / (len(found) * counts))[where].reshape(labels.shape)
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(
+            f"class_weight must be a dict or 'balanced', got {type(class_weight).__name__}"
+        )
     for label, factor in class_weight.items():
         if classes and label not in range(classes):
             raise ValueError(f"class_weight has the label {label!r}, not one of 0 to {classes - 1}")
         if not isinstance(factor, (int, float, np.number)):
             raise TypeError(f"class_weight[{label!r}] must be a number, got {factor!r}")
         factors[labels == label] = factor
-    return factors if weight is None else factors * weight
+    return factors
 
 
 def _classes(target: np.ndarray, model: Target) -> tuple[np.ndarray, int]:
-    """The label of each row, and how many labels there are; 0 if any number may be one."""
+    """The label of each loss, and how many labels there are; 0 if any number may be one."""
     if model.classes:
         return target, model.classes
-    if target.shape[1] == 1:
-        return target[:, 0], 0
-    return target.argmax(axis=1), target.shape[1]
+    if target.shape[-1] == 1:
+        return target[..., 0], 0
+    return target.argmax(axis=-1), target.shape[-1]
 
 
 def hold_out(
@@ -280,5 +346,7 @@ def hold_out(
 
 def take(rows: Rows, which: np.ndarray | slice) -> Rows:
     """Some of the rows."""
-    weight = None if rows.weight is None else rows.weight[which]
-    return Rows([a[which] for a in rows.inputs], [a[which] for a in rows.targets], weight)
+    inputs, targets, weights = (
+        [a[which] for a in part] for part in (rows.inputs, rows.targets, rows.weights)
+    )
+    return Rows(inputs, targets, weights)
