@@ -25,6 +25,7 @@ from fastdl.kernels import (
     dispatch,
     loss,
     norm,
+    pooling,
     product,
     random,
     runner,

@@ -17,6 +17,7 @@
 #include "update.h"
 #include "matmul.h"
 #include "convolution.h"
+#include "pooling.h"
 #include "calibrate.h"
 
 typedef struct {
@@ -29,6 +30,7 @@ typedef struct {
     const UpdateBodies *update;
     const MatmulBodies *matmul;
     const ConvolutionBodies *convolution;
+    const PoolingBodies *pooling;
     const CalibrateBodies *calibrate;
 } Bodies;
 

@@ -36,6 +36,7 @@ from fastdl.kernels.table import (  # noqa: F401  (importing a family declares i
     convolutions,
     losses,
     norms,
+    pooling,
     products,
     random,
     updates,
