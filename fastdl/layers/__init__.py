@@ -26,6 +26,16 @@ from fastdl.layers.dropout import Dropout, GaussianNoise
 from fastdl.layers.input import Input, InputLayer
 from fastdl.layers.merge import Add, Concatenate, Multiply
 from fastdl.layers.norm import BatchNormalization, LayerNormalization
+from fastdl.layers.pooling import (
+    AveragePooling1D,
+    AveragePooling2D,
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling1D,
+    GlobalMaxPooling2D,
+    MaxPooling1D,
+    MaxPooling2D,
+)
 from fastdl.layers.shape import Flatten, Reshape
 
 __all__ = [
@@ -34,6 +44,8 @@ __all__ = [
     "SELU",
     "Activation",
     "Add",
+    "AveragePooling1D",
+    "AveragePooling2D",
     "BatchNormalization",
     "Concatenate",
     "Conv1D",
@@ -44,11 +56,17 @@ __all__ = [
     "Dropout",
     "Flatten",
     "GaussianNoise",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
     "Input",
     "InputLayer",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
+    "MaxPooling1D",
+    "MaxPooling2D",
     "Multiply",
     "ReLU",
     "Reshape",
