@@ -215,6 +215,59 @@ def test_batchnorm(benchmark, library, shape, rng, request):
     measure(benchmark, f"BatchNorm, forward + backward, {shape}", run)
 
 
+# --- pooling --------------------------------------------------------------------------------------
+
+
+def max_pool_fastdl(backend, x, grad_out):
+    k, window = backend.kernels, dict.fromkeys(("pool_height", "pool_width"), 2)
+    window |= dict.fromkeys(("stride_height", "stride_width"), 2)
+    x, grad_out = map(backend.array, (x, grad_out))
+    out, index, grad_x = (backend.array(a) for a in (grad_out, grad_out, x))
+
+    def run():
+        k.max_pool_forward(x, out=out, index=index, **window)
+        k.max_pool_backward(grad_out, index, grad_x=grad_x, **window)
+        backend.wait()
+
+    run()
+    return run, [backend.numpy(a) for a in (out, grad_x)]
+
+
+def max_pool_torch(torch, x, grad_out, *, channels_last):
+    def given(a):
+        a = torch.tensor(np.moveaxis(a, -1, 1).copy())
+        return a.contiguous(memory_format=torch.channels_last) if channels_last else a
+
+    x, grad_out = given(x).requires_grad_(), given(grad_out)
+
+    def run():
+        x.grad = None
+        out = torch.nn.functional.max_pool2d(x, 2)
+        out.backward(grad_out)
+        return out
+
+    out = run().detach().numpy()
+    return run, [np.moveaxis(a, 1, -1) for a in (out, x.grad.numpy())]
+
+
+@pytest.mark.parametrize("library", ["fastdl", "torch", "torch channels_last"])
+@pytest.mark.parametrize("shape", [(32, 26, 26, 32), (128, 11, 11, 64), (32, 28, 28, 1)], ids=str)
+def test_max_pool(benchmark, library, shape, rng, request):
+    b, h, w, c = shape
+    x, grad_out = draw(rng, *shape), draw(rng, b, h // 2, w // 2, c)
+    theirs = partial(max_pool_torch, channels_last="last" in library)
+    run, (out, grad_x) = prepare(request, library, max_pool_fastdl, theirs, x, grad_out)
+    inner = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
+    np.testing.assert_array_equal(out, inner.max((2, 4)))
+    largest = inner == inner.max((2, 4), keepdims=True)
+    wanted = np.zeros_like(x)
+    wanted[:, : h // 2 * 2, : w // 2 * 2] = (largest * grad_out[:, :, None, :, None]).reshape(
+        b, h // 2 * 2, w // 2 * 2, c
+    )
+    np.testing.assert_array_equal(grad_x, wanted)
+    measure(benchmark, f"MaxPool 2x2, forward + backward, {shape}", run)
+
+
 # --- softmax + cross-entropy ----------------------------------------------------------------------
 
 

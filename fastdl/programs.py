@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastdl import runtime
-from fastdl.graph import differentiate, fuse, prune, root
+from fastdl.graph import differentiate, fuse, pools_first, prune, root
 from fastdl.kernels import dispatch
 from fastdl.layers.base import flatten
 from fastdl.layout import Lowered, lower
@@ -237,7 +237,8 @@ def _prediction(model: Model, capacity: int, weighted: bool) -> Compiled:
             apply("scale", x=t) if root(t) in inputs or root(t)._value is not None else t
             for t in outputs
         ]
-    steps = fuse(prune(trace.nodes, outputs), model.fuse)
+    nodes = pools_first(trace.nodes, outputs, model.fuse)
+    steps = fuse(prune(nodes, outputs), model.fuse)
     lowered = lower(
         steps,
         capacity=capacity,
@@ -358,7 +359,8 @@ def _evaluation(model: Model, capacity: int, weighted: bool) -> Compiled:
     with Trace(training=False) as trace:
         outputs = flatten(model.call_flat(inputs, training=False))
         objective = _Objective(model, outputs, weighted, gradients=False)
-    return _with_totals(model, trace.nodes, inputs, objective, capacity)
+    nodes = pools_first(trace.nodes, (), model.fuse)
+    return _with_totals(model, nodes, inputs, objective, capacity)
 
 
 def training_program(
@@ -377,7 +379,8 @@ def training_program(
     with Trace(training=True) as forward:
         outputs = flatten(model.call_flat(inputs, training=True))
         objective = _Objective(model, outputs, weighted, gradients=True)
-    backward, gradients = differentiate(forward.nodes, objective.seeds, variables)
+    ahead = pools_first(forward.nodes, (), fused and model.fuse)
+    backward, gradients = differentiate(ahead, objective.seeds, variables)
     with Trace(training=True) as updates:
         own = _own_memory(gradients, objective)
         model.optimizer.apply({v: own[v] for v in variables if v in own})
@@ -385,7 +388,7 @@ def training_program(
         for variable in recorded:
             objective.squares(f"gradient of {variable.name}", own[variable])
             objective.squares(variable.name, variable)
-    nodes = [*forward.nodes, *backward, *updates.nodes]
+    nodes = [*ahead, *backward, *updates.nodes]
     made = _with_totals(model, nodes, inputs, objective, capacity, fused)
     made.norms = recorded
     return made

@@ -20,7 +20,7 @@ from fastdl import resume
 from fastdl.callbacks import BackupAndRestore, CallbackList, History, TerminateOnNaN
 from fastdl.callbacks import Progress as ProgressCallback
 from fastdl.callbacks.norms import NormRecorder
-from fastdl.data import Rows, as_inputs, as_targets, as_weights, hold_out, take
+from fastdl.data import Rows, as_inputs, as_targets, as_weights, hold_out, labels_of, take
 from fastdl.diagnosis import Watch
 from fastdl.kernels.course import Course
 from fastdl.metrics.base import plain
@@ -155,7 +155,7 @@ def fit_data(
         return FitData(rows, _validation_rows(model, validation_data))
     if not validation_split:
         return FitData(rows, None)
-    labels = rows.targets[0].reshape(rows.count, -1)[:, 0] if stratify else None
+    labels = labels_of(rows.targets[0]) if stratify else None
     first, last = hold_out(rows.count, validation_split, labels)
     held = take(rows, last)
     which = "of each label" if stratify else "rows"

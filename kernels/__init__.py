@@ -28,6 +28,7 @@ from fastdl.kernels import (
     loss,
     metric,
     norm,
+    pooling,
     product,
     random,
     runner,

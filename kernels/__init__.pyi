@@ -616,6 +616,48 @@ def layernorm_backward(
     grad_gamma: Any = ...,
     grad_beta: Any = ...,
 ) -> tuple[ndarray, ...]: ...
+def max_pool_forward(
+    x: Any,
+    *,
+    pool_height: int,
+    pool_width: int,
+    stride_height: int,
+    stride_width: int,
+    padding: str = ...,
+    out: Any = ...,
+    index: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def max_pool_backward(
+    grad_out: Any,
+    index: Any,
+    *,
+    pool_height: int,
+    pool_width: int,
+    stride_height: int,
+    stride_width: int,
+    padding: str = ...,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def average_pool_forward(
+    x: Any,
+    *,
+    pool_height: int,
+    pool_width: int,
+    stride_height: int,
+    stride_width: int,
+    padding: str = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def average_pool_backward(
+    grad_out: Any,
+    *,
+    pool_height: int,
+    pool_width: int,
+    stride_height: int,
+    stride_width: int,
+    padding: str = ...,
+    grad_x: Any = ...,
+) -> ndarray: ...
 def matmul_nn(
     a: Any,
     b: Any,

@@ -168,6 +168,26 @@ cdef extern from "simd/bodies.h" nogil:
         void (*weights)(
             void *grad_weight, const void *x, const void *grad_out, const Convolution *shape,
             int64_t group, int64_t panel, int64_t image, int64_t images) noexcept nogil
+    ctypedef struct Pool:
+        int64_t H, W, C, P, Q
+        int64_t pool_height, pool_width, stride_height, stride_width, top, left
+    ctypedef struct PoolingBodies:
+        void (*max_forward)(
+            void *out, void *index, const void *x, const Pool *pool, int64_t first, int64_t rows
+        ) noexcept nogil
+        void (*max_backward)(
+            void *grad_x, const void *grad_out, const void *index, const Pool *pool,
+            int64_t first, int64_t rows) noexcept nogil
+        void (*average_forward)(
+            void *out, const void *x, const Pool *pool, int64_t first, int64_t rows) noexcept nogil
+        void (*average_backward)(
+            void *grad_x, const void *grad_out, const Pool *pool, int64_t first, int64_t rows
+        ) noexcept nogil
+        void (*sum_forward)(
+            void *out, const void *x, const Pool *pool, int64_t first, int64_t rows) noexcept nogil
+        void (*sum_backward)(
+            void *grad_x, const void *grad_out, const Pool *pool, int64_t first, int64_t rows
+        ) noexcept nogil
     ctypedef struct CalibrateBodies:
         int64_t (*fma_peak)(void *sink, int64_t iterations) noexcept nogil
         void (*triad)(void *a, const void *b, const void *c, int64_t n) noexcept nogil
@@ -268,6 +288,7 @@ cdef extern from "simd/bodies.h" nogil:
         const UpdateBodies *update
         const MatmulBodies *matmul
         const ConvolutionBodies *convolution
+        const PoolingBodies *pooling
         const CalibrateBodies *calibrate
         const TensorBodies *tensor
         const AttentionBodies *attention

@@ -13,6 +13,7 @@ from fastdl.data.door import (
     as_weights,
     as_weights_of,
     hold_out,
+    labels_of,
     take,
 )
 from fastdl.data.scaling import Standardizer, normalize, one_hot
@@ -21,7 +22,7 @@ from fastdl.data.splits import KFold, StratifiedKFold, train_test_split
 __all__ = [
     "Folds", "KFold", "Rows", "Standardizer", "StratifiedKFold", "as_inputs", "as_labels",
     "as_rows", "as_targets", "as_weights", "as_weights_of", "cross_validate", "hold_out",
-    "normalize", "one_hot", "take", "train_test_split",
+    "labels_of", "normalize", "one_hot", "take", "train_test_split",
 ]  # fmt: skip
 
 

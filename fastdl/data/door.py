@@ -13,7 +13,7 @@ from fastdl.targets import Target
 
 __all__ = [
     "Rows", "as_inputs", "as_labels", "as_rows", "as_targets", "as_weights",
-    "as_weights_of", "hold_out", "take",
+    "as_weights_of", "hold_out", "labels_of", "take",
 ]  # fmt: skip
 
 _NATIVE = {np.dtype(t) for t in "?bBhHiIlLqQfd"}
@@ -304,6 +304,30 @@ def _classes(target: np.ndarray, model: Target) -> tuple[np.ndarray, int]:
     if target.shape[-1] == 1:
         return target[..., 0], 0
     return target.argmax(axis=-1), target.shape[-1]
+
+
+def labels_of(targets: np.ndarray) -> np.ndarray:
+    """The label of each row, for ``stratify``: whole numbers, or where a one-hot row has its one.
+
+    Raises
+    ------
+    ValueError
+        If the targets are no labels.
+    """
+    rows = targets.reshape(len(targets), -1)
+    if rows.shape[1] == 1:
+        wrong = rows[:, 0] != np.floor(rows[:, 0])
+        labels = rows[:, 0]
+    else:
+        wrong = ((rows != 0) & (rows != 1)).any(1) | (rows.sum(1) != 1)
+        labels = rows.argmax(1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"stratify=True wants labels, whole numbers or one-hot rows, but row {row} of the "
+            f"targets is {targets[row]}"
+        )
+    return labels
 
 
 def hold_out(

@@ -35,6 +35,16 @@ from fastdl.layers.embedding import Embedding, PositionalEncoding
 from fastdl.layers.input import Input, InputLayer
 from fastdl.layers.merge import Add, Concatenate, Multiply
 from fastdl.layers.norm import BatchNormalization, LayerNormalization
+from fastdl.layers.pooling import (
+    AveragePooling1D,
+    AveragePooling2D,
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling1D,
+    GlobalMaxPooling2D,
+    MaxPooling1D,
+    MaxPooling2D,
+)
 from fastdl.layers.shape import Flatten, Permute, Reshape
 
 __all__ = [
@@ -45,6 +55,8 @@ __all__ = [
     "Add",
     "Attention",
     "Augmentation",
+    "AveragePooling1D",
+    "AveragePooling2D",
     "BatchNormalization",
     "Concatenate",
     "Conv1D",
@@ -56,11 +68,17 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GaussianNoise",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
     "Input",
     "InputLayer",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
+    "MaxPooling1D",
+    "MaxPooling2D",
     "MultiHeadAttention",
     "Multiply",
     "Permute",

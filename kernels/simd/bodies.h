@@ -18,6 +18,7 @@
 #include "update.h"
 #include "matmul.h"
 #include "convolution.h"
+#include "pooling.h"
 #include "calibrate.h"
 #include "tensors.h"
 #include "attention.h"
@@ -33,6 +34,7 @@ typedef struct {
     const UpdateBodies *update;
     const MatmulBodies *matmul;
     const ConvolutionBodies *convolution;
+    const PoolingBodies *pooling;
     const CalibrateBodies *calibrate;
     const TensorBodies *tensor;
     const AttentionBodies *attention;

@@ -38,6 +38,7 @@ from fastdl.kernels.table import (  # noqa: F401  (importing a family declares i
     losses,
     metrics,
     norms,
+    pooling,
     products,
     random,
     tensors,

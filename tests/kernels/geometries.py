@@ -106,10 +106,43 @@ _ONE_HOT = Geometry(
     large=(((9000,), ()),),
 )
 
+_POOLING = Geometry(
+    least={"H": 3, "W": 3, "C": 0},
+    options={"pool_height": 2, "pool_width": 2, "stride_height": 2, "stride_width": 2},
+    others=(
+        {"padding": "same"},
+        {"stride_height": 1, "stride_width": 1},
+        {"pool_height": 3, "pool_width": 3, "padding": "same"},
+        {"pool_height": 3, "pool_width": 1, "stride_width": 1},
+        {"pool_height": 1, "pool_width": 3, "stride_height": 1, "stride_width": 3},
+        {"stride_height": 4, "stride_width": 3},
+        {"stride_width": 3, "padding": "same"},
+        {"stride_height": 5, "stride_width": 5, "padding": "same"},
+    ),
+    extents=(
+        ((0,), (4, 4, 3)),
+        ((2,), (4, 6, 0)),
+        ((1,), (3, 3, 1)),
+        ((2,), (4, 5, 2)),
+        ((3,), (7, 6, 3)),
+        ((2, 2), (5, 4, 5)),
+        ((1,), (6, 8, 7)),
+        ((2,), (5, 7, 8)),
+        ((1,), (6, 5, 9)),
+        ((2,), (3, 4, 17)),
+        ((1,), (5, 6, 33)),
+        ((1,), (3, 700, 1)),
+        ((1,), (4, 300, 3)),
+        ((5,), (14, 14, 20)),
+    ),
+    large=(((40,), (26, 26, 3)), ((3,), (30, 28, 33)), ((3, 5), (3, 90, 16))),
+)
+
 #: By the name of the op.
 GEOMETRIES = {
     **{name: _CONVOLUTION for name in OPS if name.startswith("conv2d_")},
     **dict.fromkeys(("broadcast_forward", "broadcast_backward"), _BROADCAST),
     **dict.fromkeys(("slice_forward", "slice_backward"), _SLICE),
     "one_hot": _ONE_HOT,
+    **{name: _POOLING for name in OPS if "_pool_" in name},
 }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastdl
-from fastdl.data import hold_out
+from fastdl.data import hold_out, labels_of
 from fastdl.kernels.course import epoch_order
 from fastdl.layers import Dense
 
@@ -155,6 +155,21 @@ def test_stratified_split_holds_out_every_label():
     model = network()
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(x, y, verbose=0, validation_split=0.2, stratify=True)
+
+
+def test_labels_of_one_hot_rows_are_the_places_of_the_ones():
+    labels = np.array([2, 0, 1, 2])
+    np.testing.assert_array_equal(labels_of(np.eye(3)[labels]), labels)
+    np.testing.assert_array_equal(labels_of(labels[:, None]), labels)
+
+
+def test_a_stratified_split_wants_labels():
+    x = np.zeros((20, 9))
+    for y in (np.linspace(0.1, 1, 20), np.random.default_rng(0).random((20, 4))):
+        model = fastdl.Sequential([fastdl.layers.Dense(y.reshape(20, -1).shape[1])])
+        model.compile("adam", "mse")
+        with pytest.raises(ValueError, match=r"stratify=True wants labels.*but row 0 "):
+            model.fit(x, y, verbose=0, validation_split=0.2, stratify=True)
 
 
 def test_sample_and_class_weights(blobs):
