@@ -156,6 +156,8 @@ cdef extern from "simd/bodies.h" nogil:
         bint backward
     ctypedef struct ConvolutionBlock:
         int64_t image, images, row, rows, column, columns
+    ctypedef struct ConvolutionPart:
+        int64_t group, panel, panels, image, images
     ctypedef struct ConvolutionBodies:
         int64_t (*panels)(int64_t channels) noexcept nogil
         int64_t (*packed_size)(const Convolution *shape) noexcept nogil
@@ -167,7 +169,7 @@ cdef extern from "simd/bodies.h" nogil:
             const Convolution *shape, const ConvolutionBlock *block) noexcept nogil
         void (*weights)(
             void *grad_weight, const void *x, const void *grad_out, const Convolution *shape,
-            int64_t group, int64_t panel, int64_t image, int64_t images) noexcept nogil
+            const ConvolutionPart *part) noexcept nogil
     ctypedef struct Pool:
         int64_t H, W, C, P, Q
         int64_t pool_height, pool_width, stride_height, stride_width, top, left
