@@ -728,6 +728,21 @@ def gaussian_noise_forward(
     seed: int = ...,
     out: Any = ...,
 ) -> ndarray: ...
+def augment(
+    x: Any,
+    *,
+    horizontal: bool = ...,
+    vertical: bool = ...,
+    height_shift: float = ...,
+    width_shift: float = ...,
+    rotation: float = ...,
+    zoom: float = ...,
+    fill: str = ...,
+    stream: int = ...,
+    step: int = ...,
+    seed: int = ...,
+    out: Any = ...,
+) -> ndarray: ...
 def exp_forward(
     x: Any,
     *,
@@ -1122,21 +1137,6 @@ def batch_matmul_backward_b(
     a: Any,
     *,
     grad_b: Any = ...,
-) -> ndarray: ...
-def augment(
-    x: Any,
-    *,
-    horizontal: bool = ...,
-    vertical: bool = ...,
-    height_shift: float = ...,
-    width_shift: float = ...,
-    rotation: float = ...,
-    zoom: float = ...,
-    fill: str = ...,
-    stream: int = ...,
-    step: int = ...,
-    seed: int = ...,
-    out: Any = ...,
 ) -> ndarray: ...
 def sgd_update(
     param: Any,

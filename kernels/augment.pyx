@@ -74,9 +74,12 @@ cdef void sample(
     int64_t fill
 ) noexcept nogil:
     """One image."""
-    cdef int64_t i, j, k, c, at[4]
-    cdef int64_t top, left, ys[2], xs[2]
-    cdef double y, xx, down, right, weight[4], total
+    cdef int64_t i, j, k, c, top, left
+    cdef int64_t[4] at
+    cdef int64_t[2] ys
+    cdef int64_t[2] xs
+    cdef double y, xx, down, right, total
+    cdef double[4] weight
     for i in range(height):
         for j in range(width):
             y, xx = m.y + m.yi * i + m.yj * j, m.x + m.xi * i + m.xj * j

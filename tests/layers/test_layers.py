@@ -121,6 +121,14 @@ def test_every_public_layer_is_tested_here():
         *("Attention", "Embedding", "MultiHeadAttention", "Permute", "PositionalEncoding"),
         # in test_convolution.py
         *("Conv1D", "Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "SeparableConv2D"),
+        # in test_pooling.py
+        *(
+            f"{kind}Pooling{axes}D"
+            for kind in ("Max", "Average", "GlobalMax", "GlobalAverage")
+            for axes in (1, 2)
+        ),
+        # in test_augmentation.py
+        *("Augmentation", "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom"),
     }
 
 

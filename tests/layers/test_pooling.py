@@ -81,7 +81,7 @@ def test_channels_first_is_channels_last_with_the_axes_moved(make, shape, wanted
      (GlobalAveragePooling1D(), np.mean), (GlobalAveragePooling2D(), np.mean)],
 )  # fmt: skip
 def test_global_pooling(layer, wanted, float64):
-    x = numbers(3, 7, 4) if layer.name.find("1d") > 0 else numbers(3, 7, 5, 4)
+    x = numbers(3, 7, 4) if "1D" in type(layer).__name__ else numbers(3, 7, 5, 4)
     axes = tuple(range(1, x.ndim - 1))
     np.testing.assert_allclose(result(layer, x), wanted(x, axes), atol=1e-14)
 
@@ -187,8 +187,9 @@ def test_a_prediction_does_not_write_the_index():
     x = numbers(3, 4, 4, 2).astype(np.float32)
     wanted = x.reshape(3, 2, 2, 2, 2, 2).max((2, 4))
     np.testing.assert_array_equal(model.predict(x), wanted)
-    tensors = 3 * (4 * 4 * 2 + 2 * 2 * 2) * 4
-    assert compiled(model, "predict", 3).lowered.buffer_bytes <= tensors + 4 * 64
+    lowered = compiled(model, "predict", 3).lowered
+    tensors = lowered.program.capacity * (4 * 4 * 2 + 2 * 2 * 2) * 4
+    assert lowered.buffer_bytes <= tensors + 4 * 64
 
 
 BAD = [
@@ -200,7 +201,7 @@ BAD = [
     (lambda: MaxPooling2D(padding="full"), "padding"),
     (lambda: GlobalMaxPooling2D(data_format="NHWC"), "data_format"),
     (lambda: MaxPooling2D(5)(Input((4, 9, 2))), "window of 5 is longer than its axis of 4"),
-    (lambda: MaxPooling1D(5)(Input((4, 2))), "max_pooling1d.*pool_size"),
+    (lambda: MaxPooling1D(5)(Input((4, 2))), "max_pooling1_d.*pool_size"),
     (lambda: MaxPooling2D()(Input((4, 2))), "wants inputs of shape .batch, height, width"),
     (lambda: GlobalAveragePooling1D()(Input((4, 2, 2))), "wants inputs of shape"),
 ]
