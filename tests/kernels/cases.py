@@ -296,9 +296,8 @@ def make_case(op: Op, lengths, options, dtype, optional=True, seed=0) -> Case:
 def defined(op: Op, lengths) -> bool:
     """Whether the op means something at this size: there is no argmax of nothing, and no label."""
     below = {a.below or "C" for a in op.inputs if a.dtype == "label"}
-    below |= (
-        {"C"} if any(word in op.name for word in ("accuracy", "confusion", "argmax")) else set()
-    )
+    if any(word in op.name for word in ("accuracy", "confusion", "argmax")):
+        below.add("C")
     return all(lengths.get(letter) != 0 for letter in below)
 
 

@@ -17,7 +17,8 @@ def sizes(op):
         return [complete(op, *size) for size in GEOMETRIES[op.name].large]
     if not op.letters:
         return [{"B": (n,)} for n in (40000, 20481)]
-    if op.letters in (("N",), ("K",)):
+    batched = any(a.batched and a.own_axes for a in op.arguments)
+    if op.letters in (("N",), ("K",)) and not batched:
         return [{"B": (), op.letters[0]: n} for n in (40000, 20481)]
     return [complete(op, *size) for size in SIZES]
 
