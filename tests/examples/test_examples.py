@@ -94,3 +94,15 @@ def test_a5_learns_digits_and_follows_pytorch(example):
             layer.kernel.numpy(), linear.weight.detach().numpy().T, atol=1e-5
         )
         np.testing.assert_allclose(layer.bias.numpy(), linear.bias.detach().numpy(), atol=1e-5)
+
+
+def test_gan_makes_every_digit(example, tmp_path):
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    pytest.importorskip("matplotlib", reason="the samples are written by matplotlib")
+    picture = tmp_path / "samples.png"
+    sure, classes, samples = example("gan").main(
+        epochs=25, width=128, rate=1e-3, picture=picture, verbose=False
+    )
+    assert samples.shape == (1000, 64) and samples.min() >= 0 and samples.max() <= 1
+    assert sure > 0.6 and classes.min() >= 0.05
+    assert picture.read_bytes().startswith(b"\x89PNG")
