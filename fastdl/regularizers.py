@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastdl._names import Configurable, make
+from fastdl.tensor import Tensor, apply, constant
 
 __all__ = ["L1", "L1L2", "L2", "Regularizer", "get", "serialize"]
 
@@ -37,16 +38,30 @@ class Regularizer(Configurable):
     l1: float = 0.0
     l2: float = 0.0
 
-    def __call__(self, weight: ArrayLike) -> float:
+    def __call__(self, weight: ArrayLike | Tensor) -> Any:
         """Return the penalty of an array of any shape, summed in float64.
+
+        That of a tensor is a tensor of shape (), through which gradients flow.
 
         >>> L1L2(l1=1.0, l2=0.5)([1.0, -2.0])
         5.5
         """
+        if isinstance(weight, Tensor):
+            return self._of_tensor(weight)
         w = np.asarray(weight, dtype=np.float64).ravel()
         # A factor of 0 skips its sum, so that an infinite weight does not become 0 * inf = nan.
         penalty = self.l1 * float(np.abs(w).sum()) if self.l1 else 0.0
         return penalty + self.l2 * float(w @ w) if self.l2 else penalty
+
+    def _of_tensor(self, weight: Tensor) -> Tensor:
+        parts = []
+        if self.l1:
+            size = apply("relu_forward", x=weight) + apply("relu_forward", x=weight * -1.0)
+            parts.append(apply("batch_mean", values=size) * (self.l1 * weight.value.size))
+        if self.l2:
+            square = weight * weight
+            parts.append(apply("batch_mean", values=square) * (self.l2 * weight.value.size))
+        return parts[0] + parts[1] if len(parts) == 2 else parts[0] if parts else constant(0.0)
 
 
 class L1(Regularizer):

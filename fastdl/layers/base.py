@@ -127,6 +127,9 @@ class Layer:
     #: The layers inside, for models that keep a list; otherwise they are found by `layers`.
     _layers: list[Layer] | None = None
 
+    #: The number of the last change; layers that are made while a step is traced have none.
+    _version = 0
+
     #: Attributes that no program depends on.
     _unwatched: ClassVar[frozenset[str]] = frozenset()
 
@@ -219,6 +222,15 @@ class Layer:
         """The weights that no optimizer changes: statistics, and all of a frozen layer."""
         trainable = set(self.trainable_weights)
         return [w for w in self.weights if w not in trainable]
+
+    @property
+    def losses(self) -> list[Tensor]:
+        """What the regularizers of the trainable weights add to the loss: a tensor for each.
+
+        `fit` adds them by itself; in a loop of your own, add them to the loss on the tape.
+        """
+        weights = self.trainable_weights
+        return [w.regularizer(w) for w in weights if w.regularizer is not None]
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the weights, in the order of `weights`."""

@@ -143,3 +143,15 @@ def test_searches_find_better_than_the_worst(example):
         scores = [score for _, score in candidates]
         assert scores == sorted(scores, reverse=True) and scores[0] > scores[-1]
     assert found["grid"][0][0]["units"] > 8
+
+
+def test_gan_makes_every_digit(example, tmp_path):
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    pytest.importorskip("matplotlib", reason="the samples are written by matplotlib")
+    picture = tmp_path / "samples.png"
+    sure, classes, samples = example("gan").main(
+        epochs=25, width=128, rate=1e-3, picture=picture, verbose=False
+    )
+    assert samples.shape == (1000, 64) and samples.min() >= 0 and samples.max() <= 1
+    assert sure > 0.6 and classes.min() >= 0.05
+    assert picture.read_bytes().startswith(b"\x89PNG")

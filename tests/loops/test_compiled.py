@@ -188,6 +188,16 @@ def test_steps_without_updates_or_arrays():
     assert not np.array_equal(gradients()[2], y)
 
 
+def test_layers_may_be_made_inside():
+    model = network(outputs=8)
+
+    @fastdl.compiled_step
+    def step(x, y):
+        return layers.Concatenate()([model(layers.Flatten()(x)), y])
+
+    np.testing.assert_array_equal(step(X, Y), np.hstack([model.predict(X), Y]))
+
+
 def test_watched_inputs_have_gradients():
     model = network()
 

@@ -94,3 +94,65 @@ def test_the_gradient_of_watched_probabilities_is_by_them():
     gradient = tape.gradient(value, p)
     normed = p.value / p.value.sum(1, keepdims=True)
     np.testing.assert_allclose(gradient, (1 - ONE_HOT / normed) / 12, 1e-4, 1e-6)
+
+
+def test_penalties_are_added_on_the_tape():
+    def make():
+        fastdl.set_seed(0)
+        model = fastdl.Sequential(
+            [
+                layers.Dense(8, "tanh", kernel_regularizer=fastdl.regularizers.L1L2(0.02, 0.03)),
+                layers.Dense(4, kernel_regularizer="l2"),
+            ]
+        )
+        model.build((None, 5))
+        model.compile(fastdl.optimizers.SGD(0.1), "mse")
+        return model
+
+    loop, trained = make(), make()
+    for _ in range(3):
+        with fastdl.GradientTape() as tape:
+            value = losses.MeanSquaredError()(REAL, loop(X, training=True))
+            for penalty in loop.losses:
+                value = value + penalty
+        gradients = tape.gradient(value, loop.trainable_variables)
+        loop.optimizer.apply_gradients(zip(gradients, loop.trainable_variables, strict=True))
+        assert float(value) == pytest.approx(trained.train_on_batch(X, REAL), rel=1e-5)
+    for one, other in zip(loop.get_weights(), trained.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, 1e-5, 1e-6)
+
+
+def pinball(y_true, y_pred):
+    error = y_true - y_pred
+    return ops.relu(error) * 0.9 + ops.relu(error * -1.0) * 0.1
+
+
+def test_a_loss_of_ones_own_trains_alike_in_fit_and_on_a_tape(tmp_path):
+    loop, trained = (fastdl.Sequential([layers.Dense(1)]) for _ in range(2))
+    for model in (loop, trained):
+        fastdl.set_seed(0)
+        model.build((None, 5))
+        model.compile(fastdl.optimizers.Adam(0.05), pinball)
+    y = REAL[:, :1]
+    weights = RNG.random(12).astype(np.float32)
+    for _ in range(4):
+        with fastdl.GradientTape() as tape:
+            value = losses.get(pinball)(y, loop(X, training=True), sample_weight=weights)
+        gradients = tape.gradient(value, loop.trainable_variables)
+        loop.optimizer.apply_gradients(zip(gradients, loop.trainable_variables, strict=True))
+        got = trained.train_on_batch(X, y, sample_weight=weights)
+        assert float(value) == pytest.approx(got, rel=1e-6)
+    for one, other in zip(loop.get_weights(), trained.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    trained.save(tmp_path / "model")
+    again = fastdl.load_model(tmp_path / "model", custom_objects={"pinball": pinball})
+    assert again.train_on_batch(X, y) == trained.train_on_batch(X, y)
+    with pytest.raises(ValueError, match="pinball"):
+        fastdl.load_model(tmp_path / "model")
+
+
+def test_losses_that_give_no_tensor_are_refused():
+    model = network()
+    model.compile("sgd", lambda y_true, y_pred: 3.0)
+    with pytest.raises(TypeError, match="must return a tensor, got float"):
+        model.fit(X, REAL, verbose=0)
