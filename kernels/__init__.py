@@ -28,6 +28,7 @@ from fastdl.kernels import (
     norm,
     product,
     random,
+    recurrence,
     runner,
     tensors,
     update,

@@ -15,6 +15,7 @@ from fastdl.layers.activation import (
 )
 from fastdl.layers.attention import Attention, MultiHeadAttention
 from fastdl.layers.base import Layer
+from fastdl.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from fastdl.layers.convolution import (
     Conv1D,
     Conv2D,
@@ -22,38 +23,49 @@ from fastdl.layers.convolution import (
     DepthwiseConv2D,
     SeparableConv2D,
 )
+from fastdl.layers.convolutional_recurrent import ConvLSTM2D
 from fastdl.layers.dense import Dense
 from fastdl.layers.dropout import Dropout, GaussianNoise
 from fastdl.layers.embedding import Embedding, PositionalEncoding
 from fastdl.layers.input import Input, InputLayer
 from fastdl.layers.merge import Add, Concatenate, Multiply
 from fastdl.layers.norm import BatchNormalization, LayerNormalization
+from fastdl.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
 from fastdl.layers.shape import Flatten, Permute, Reshape
+from fastdl.layers.wrappers import Bidirectional, Masking, TimeDistributed
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "Activation",
     "Add",
     "Attention",
     "BatchNormalization",
+    "Bidirectional",
     "Concatenate",
     "Conv1D",
     "Conv2D",
     "Conv2DTranspose",
+    "ConvLSTM2D",
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "GaussianNoise",
     "Input",
     "InputLayer",
+    "LSTMCell",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
     "MultiHeadAttention",
+    "Masking",
     "Multiply",
     "Permute",
     "PositionalEncoding",
@@ -62,7 +74,10 @@ __all__ = [
     "SeparableConv2D",
     "SiLU",
     "Sigmoid",
+    "SimpleRNN",
+    "SimpleRNNCell",
     "Softmax",
     "Softplus",
     "Tanh",
+    "TimeDistributed",
 ]

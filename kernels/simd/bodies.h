@@ -17,6 +17,7 @@
 #include "update.h"
 #include "matmul.h"
 #include "convolution.h"
+#include "recurrence.h"
 #include "calibrate.h"
 #include "tensors.h"
 #include "attention.h"
@@ -31,6 +32,7 @@ typedef struct {
     const UpdateBodies *update;
     const MatmulBodies *matmul;
     const ConvolutionBodies *convolution;
+    const RecurrenceBodies *recurrence;
     const CalibrateBodies *calibrate;
     const TensorBodies *tensor;
     const AttentionBodies *attention;

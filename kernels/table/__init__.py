@@ -39,6 +39,7 @@ from fastdl.kernels.table import (  # noqa: F401  (importing a family declares i
     norms,
     products,
     random,
+    recurrence,
     tensors,
     updates,
 )

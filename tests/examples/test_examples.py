@@ -94,3 +94,15 @@ def test_a5_learns_digits_and_follows_pytorch(example):
             layer.kernel.numpy(), linear.weight.detach().numpy().T, atol=1e-5
         )
         np.testing.assert_allclose(layer.bias.numpy(), linear.bias.detach().numpy(), atol=1e-5)
+
+
+def test_an_lstm_reads_digits_row_by_row(example):
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    history, accuracy = example("lstm_digits").main(epochs=10, verbose=0)
+    assert len(history.history["loss"]) == 10
+    assert accuracy > 0.93
+
+
+def test_the_adding_problem_is_learned(example):
+    error = example("adding_problem").main(times=30, rows=4000, goal=0.02, verbose=False)
+    assert error < 0.02  # the mean gives 0.167

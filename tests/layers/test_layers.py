@@ -121,6 +121,9 @@ def test_every_public_layer_is_tested_here():
         *("Attention", "Embedding", "MultiHeadAttention", "Permute", "PositionalEncoding"),
         # in test_convolution.py
         *("Conv1D", "Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "SeparableConv2D"),
+        # in test_recurrent.py
+        *("GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "SimpleRNN", "SimpleRNNCell"),
+        *("Bidirectional", "ConvLSTM2D", "Masking", "TimeDistributed"),
     }
 
 
