@@ -15,16 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from fastdl.kernels.table import OPS
-from fastdl.tensor import Node, Tensor, Trace, apply, apply_node, inside, reshape
+from fastdl.repeat import Repeat, filled
+from fastdl.tensor import Node, Tensor, Trace, apply, apply_node, inside, reshape, root
 
 __all__ = ["Step", "differentiate", "fuse", "label_count", "pools_first", "prune", "root"]
-
-
-def root(tensor: Tensor) -> Tensor:
-    """The tensor whose memory this one is: itself, or what was reshaped."""
-    while tensor.node is not None and tensor.node.op is None:
-        tensor = tensor.node.inputs["x"]
-    return tensor
 
 
 def label_count(nodes: Iterable[Node], tensor: Tensor) -> int | None:
@@ -133,13 +127,17 @@ def differentiate(
 
     with Trace(training=True) as trace:
         for node in reversed(nodes):
-            out_grads = {
-                f"grad_{name}": g
-                for name, t in node.outputs.items()
-                if (g := gradient(t)) is not None
-            }
-            if out_grads:
+            found = {t: g for t in node.outputs.values() if (g := gradient(t)) is not None}
+            if found:
                 trace.owner = node.owner
+            if isinstance(node, Repeat) and found:
+                with inside(node.layer):
+                    for tensor, value in node.gradients(found, needed, differentiate):
+                        contribute(tensor, value)
+            elif found:
+                out_grads = {
+                    f"grad_{name}": found[t] for name, t in node.outputs.items() if t in found
+                }
                 with inside(node.layer):
                     for name, value in _backward(node, out_grads, needed):
                         contribute(node.inputs[name], value)
@@ -151,8 +149,10 @@ def differentiate(
 
 def _differentiable(node: Node) -> list[str]:
     """The names of the inputs that a gradient can flow to."""
-    if node.op is None:
-        return [] if node.options.get("stop") else ["x"]
+    if node.op is None and node.options.get("stop"):
+        return []
+    if node.op is None or isinstance(node, Repeat):
+        return list(node.inputs)
     names = set(node.op.passes)
     for backward in node.op.backward:
         names.update(a.name.removeprefix("grad_") for a in OPS[backward].outputs)
@@ -183,6 +183,10 @@ def _backward(
             a.name: out_grads[a.name] if a.name in out_grads else node.argument(a.name)
             for a in op.inputs
         }
+        for argument in op.inputs:
+            out = node.outputs.get(argument.name.removeprefix("grad_"))
+            if arguments[argument.name] is None and not argument.optional and out is not None:
+                arguments[argument.name] = filled(out.shape)  # nobody has read this output
         options = {o.name: node.options[o.name] for o in op.options if o.name in node.options}
         wanted = {key for key, name in targets if node.inputs[name] in needed}
         without = [a.name for a in op.outputs if a.optional and a.name not in wanted]
@@ -198,22 +202,38 @@ def _backward(
 
 
 def prune(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
-    """The nodes that compute a kept tensor or update something in place, and what they read.
+    """The nodes that compute a kept tensor or update something in place, and what they read;
+    without those optional outputs that nobody reads."""
+    kept, alive = _needed(nodes, keep)
+    for node in kept:
+        if node.op is not None:
+            optional = {a.name for a in node.op.outputs if a.optional}
+            for name in [n for n in node.outputs if n in optional]:
+                if node.outputs[name] not in alive:
+                    del node.outputs[name]
+    return kept
 
-    Optional outputs that nobody reads are taken from the nodes: their ops leave them out.
-    """
+
+def _needed(nodes: list[Node], keep: Iterable[Tensor]) -> tuple[list[Node], set[Tensor]]:
+    """The nodes that are needed, and the tensors."""
     alive = {root(t) for t in keep}
     kept = []
     for node in reversed(nodes):
-        updates = node.op is not None and node.op.updates
-        if updates or any(t in alive or root(t) in alive for t in node.outputs.values()):
+        if _changes_something(node) or any(
+            t in alive or root(t) in alive for t in node.outputs.values()
+        ):
             kept.append(node)
-            for argument in node.op.outputs if node.op is not None else ():
-                if argument.optional and node.outputs.get(argument.name) not in alive:
-                    node.outputs.pop(argument.name, None)
+            if isinstance(node, Repeat):
+                node.prune(alive, _needed, prune)
             alive.update(root(t) for t in node.inputs.values())
             alive.update(node.inputs.values())
-    return kept[::-1]
+    return kept[::-1], alive
+
+
+def _changes_something(node: Node) -> bool:
+    if isinstance(node, Repeat):
+        return any(map(_changes_something, node.body))
+    return node.op is not None and bool(node.op.updates)
 
 
 # --- fusion -------------------------------------------------------------------------------------
@@ -221,10 +241,12 @@ def prune(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
 
 @dataclass(eq=False)
 class Step:
-    """An op of the program: a node, and the elementwise nodes that run on its finished tiles."""
+    """An op of the program: a node, and the elementwise nodes that run on its finished tiles; the
+    steps of its body where it is a repeat."""
 
     node: Node
     tails: list[Node] = field(default_factory=list)
+    body: list[Step] = field(default_factory=list)
 
     @property
     def nodes(self) -> list[Node]:
@@ -256,6 +278,8 @@ def fuse(nodes: list[Node], enabled: bool = True) -> list[Step]:
             continue
         step = Step(node)
         steps.append(step)
+        if isinstance(node, Repeat):
+            step.body = fuse(node.body, enabled)
         if not enabled or not node.op or not node.op.runs_tails:
             continue
         end = next(iter(node.outputs.values()))
@@ -282,7 +306,7 @@ def _next_tail(
         if node in moved or not node.op.elementwise:
             continue
         others = [t for t in node.inputs.values() if root(t) is not end]
-        if any(t.node is not None and place[t.node] > at for t in map(root, others)):
+        if any(t.node is not None and place.get(t.node, -1) > at for t in map(root, others)):
             continue
         updated = {root(node.inputs[name]) for name in node.op.updates if name in node.inputs}
         between = [n for n in nodes[at : nodes.index(node)] if n is not node and place[n] >= at]

@@ -8,14 +8,16 @@ block, each for as long as it is needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastdl.graph import Step, root
+from fastdl.graph import Step
 from fastdl.kernels.program import Program
-from fastdl.tensor import Node, Tensor, Variable
+from fastdl.repeat import Repeat, State
+from fastdl.tensor import Node, Tensor, Variable, root
 
 __all__ = ["Arena", "Lowered", "consolidate", "lower", "update_steps"]
 
@@ -116,17 +118,24 @@ class _Buffers:
         self.dtype = dtype
         self.fixed = fixed
         self._sizes: dict[Tensor, int] = {}
+        #: Parts of a repeat's states: tensor -> (the states' memory, the part's first block).
+        self.within: dict[Tensor, tuple[Tensor, int]] = {}
+        self.blocks: dict[Tensor, int] = {}
+        self._place_states(steps, fetches)
         first: dict[Tensor, int] = {root(t): -1 for t in feeds}
         last: dict[Tensor, int] = dict(first)
+        self.shares: dict[Tensor, Tensor] = {}
         for i, step in enumerate(steps):
-            for node in step.nodes:
-                for tensor in map(root, (*node.inputs.values(), *node.outputs.values())):
-                    if tensor._value is None and tensor not in fixed:
-                        first.setdefault(tensor, i)
-                        last[tensor] = i
+            for tensor in _touched(step.nodes):
+                owner = self.within[tensor][0] if tensor in self.within else tensor
+                if owner._value is None and owner not in fixed:
+                    first.setdefault(owner, i)
+                    last[owner] = i
+            for tensor in self._own_tensors(step, first):
+                first[tensor] = last[tensor] = i
         for tensor in map(root, fetches):
             last[tensor] = len(steps)
-        self.shares = self._inplace(steps, first, last)
+        self.shares.update(self._inplace(steps, first, last))
         self.bytes_in_all = sum(self._bytes(t) for t in first)
         offsets, self.bytes = self._pack(first, last)
         block = _aligned(self.bytes, np.uint8)
@@ -144,12 +153,73 @@ class _Buffers:
             if base not in self.fixed:
                 self.fixed[base] = np.array(base._value, self._dtype(base), order="C")
             array = self.fixed[base]
+        elif base in self.within:
+            memory, start = self.within[base]
+            return self._from_block(memory, start, self._shape(tensor))
         else:
             array = self.fixed[base] if base in self.fixed else self.arrays[base]
         shape = self._shape(tensor)
         return array if array.shape == shape else array.reshape(shape)
 
+    def _place_states(self, steps: list[Step], fetches: list[Tensor]) -> None:
+        """Where each state of a repeat lies, before and after each iteration."""
+        read = {root(t) for step in steps for n in step.nodes for t in n.inputs.values()}
+        read.update(map(root, fetches))
+        for step in steps:
+            if not isinstance(step.node, Repeat):
+                continue
+            for state in step.node.states:
+                count = step.node.count
+                all_of_them = state.previous in read or state.sequence in read
+                blocks = count + 1 if all_of_them else min(2, count + 1)
+                self.blocks[state.memory] = blocks
+                self._sizes[state.memory] = blocks * self._bytes(state.before)
+                start, end = (count, 0) if step.node.reverse else (0, count)
+                self.within[state.initial] = state.memory, start % blocks
+                self.within[state.final] = state.memory, end % blocks
+                self.within[state.previous] = state.memory, int(step.node.reverse)
+                self.within[state.sequence] = state.memory, int(not step.node.reverse)
+
+    def _own_tensors(self, step: Step, first: dict[Tensor, int]) -> list[Tensor]:
+        """The tensors that only the body of a repeat knows; they take over each other's memory."""
+        repeat = step.node
+        if not isinstance(repeat, Repeat):
+            return []
+        outside = {*repeat.slices, *repeat.collected}
+        outside.update(t for s in repeat.states for t in (s.before, s.after))
+        places: dict[Tensor, int] = {}
+        until: dict[Tensor, int] = {}
+        for i, inner in enumerate(step.body):
+            for tensor in _touched(inner.nodes):
+                here = tensor not in outside and tensor not in first and tensor not in self.fixed
+                if here and tensor not in self.within and tensor._value is None:
+                    places.setdefault(tensor, i)
+                    until[tensor] = i
+        self.shares.update(self._inplace(step.body, places, until))
+        return list(places)
+
+    def _from_block(self, owner: Tensor, block: int, shape: tuple[int, ...]) -> np.ndarray:
+        """The part of an array of blocks that begins with this one."""
+        array = self.arrays[owner].reshape(-1)
+        start = block * (array.size // self.blocks[owner])
+        return array[start : start + math.prod(shape)].reshape(shape)
+
+    def moving(self, tensor: Tensor) -> Place | None:
+        """Where a tensor outside of loops begins, if that depends on the rows of the batch."""
+        base = root(tensor)
+        if base not in self.within or self.within[base][1] == 0:
+            return None
+        memory, start = self.within[base]
+        return Place(self(memory), start, 0, self.blocks[memory], self._block_bytes(memory))
+
+    def _block_bytes(self, owner: Tensor) -> tuple[int, int]:
+        """What a block takes for each row of the batch, and in all."""
+        size = self._bytes(owner) // self.blocks[owner]
+        return (size // self.capacity, 0) if owner.shape[0] is None else (0, size)
+
     def _shape(self, tensor: Tensor) -> tuple[int, ...]:
+        if tensor in self.blocks:
+            return (self._bytes(tensor) // self._dtype(tensor).itemsize,)
         return tuple([self.capacity if s is None else s for s in tensor.shape])
 
     def _dtype(self, tensor: Tensor) -> np.dtype:
@@ -218,6 +288,69 @@ class _Buffers:
         return {t: offsets[base] for t, base in owner.items()}, total
 
 
+def _touched(nodes: Iterable[Node]) -> Iterator[Tensor]:
+    """What nodes read and write."""
+    for node in nodes:
+        yield from map(root, (*node.inputs.values(), *node.outputs.values()))
+
+
+@dataclass
+class Place:
+    """A tensor's places in an array of blocks: see `Moving` in op.h."""
+
+    array: np.ndarray
+    start: int
+    step: int
+    period: int
+    block: tuple[int, int]
+
+    def entry(self, at: int, argument: int) -> tuple[Any, ...]:
+        """What a Program wants to know of it."""
+        return at, argument, self.array, (self.start, self.step, self.period), self.block
+
+
+class _Inside:
+    """The arrays of a repeat's body, and where they move."""
+
+    def __init__(self, repeat: Repeat, buffers: _Buffers) -> None:
+        self.repeat = repeat
+        self.buffers = buffers
+        self.states: dict[Tensor, tuple[State, int]] = {}
+        for state in repeat.states:
+            self.states[state.before] = state, int(repeat.reverse)
+            self.states[state.after] = state, int(not repeat.reverse)
+
+    def __call__(self, tensor: Tensor) -> np.ndarray:
+        """The array of a tensor as it is in the first iteration of a full batch."""
+        place = self.moving(tensor)
+        if place is None:
+            return self.buffers(tensor)
+        shape = self.buffers._shape(tensor)
+        flat, size = place.array.reshape(-1), math.prod(shape)
+        start = place.start % place.period * size
+        return flat[start : start + size].reshape(shape)
+
+    def moving(self, tensor: Tensor) -> Place | None:
+        base, buffers, last = root(tensor), self.buffers, self.repeat.count - 1
+        step = -1 if self.repeat.reverse else 1
+        start = last if self.repeat.reverse else 0
+        if base in self.states:
+            state, shift = self.states[base]
+            owner, blocks = state.memory, buffers.blocks[state.memory]
+            block = buffers._block_bytes(owner)
+            return Place(buffers(owner), start + shift, step, blocks, block)
+        outer = self.repeat.slices.get(base, self.repeat.collected.get(base))
+        if outer is None:
+            return buffers.moving(tensor)
+        outer = root(outer)
+        size = buffers._bytes(base)
+        block = (size // buffers.capacity, 0) if base.shape[0] is None else (0, size)
+        if outer in buffers.within:
+            memory, shift = buffers.within[outer]
+            return Place(buffers(memory), start + shift, step, buffers.blocks[memory], block)
+        return Place(buffers(outer), start, step, self.repeat.count, block)
+
+
 # --- the program --------------------------------------------------------------------------------
 
 
@@ -230,7 +363,7 @@ class Lowered:
     arena_bytes, buffer_bytes : int
         The block that all tensors share, and what they would take each on their own.
     ops : list of list of str
-        The names of the ops in order, each with its tails.
+        The names of the ops in order, each with its tails; "repeat" with all in its body.
     nodes : list of list of Node
         What each op of the program computes: one node, with its tails, or updates side by side.
     array_of : callable
@@ -244,7 +377,7 @@ class Lowered:
         self.nodes, self.array_of = nodes, buffers
         self.arena_bytes = buffers.bytes
         self.buffer_bytes = buffers.bytes_in_all
-        self.ops = [[n.name for n in step.nodes] for step in steps]
+        self.ops = [[n.name for n in _all_nodes(step)] for step in steps]
 
 
 def lower(
@@ -286,7 +419,7 @@ def lower(
         if entry is not None:
             entries.append(entry)
         else:
-            entries += [_entry(n, buffers, k > 0) for k, n in enumerate(steps[at].nodes)]
+            entries += _entries(steps[at], buffers)
         nodes.append([node for step in steps[at : at + count] for node in step.nodes])
         at += count
     program = Program(
@@ -308,6 +441,35 @@ def _constants(steps: list[Step], dtype: np.dtype) -> dict[Tensor, np.ndarray]:
 
 
 Entry = tuple[str, list[Any], dict[str, Any], int, bool]
+
+
+def _all_nodes(step: Step) -> list[Node]:
+    return [*step.nodes, *(node for inner in step.body for node in _all_nodes(inner))]
+
+
+def _entries(step: Step, buffers: _Buffers) -> list[Any]:
+    """What Program wants to know of a step: its op and the tails, or a loop."""
+    if isinstance(step.node, Repeat):
+        return [_loop(step.node.count, step.body, _Inside(step.node, buffers))]
+    if any(buffers.moving(t) for t in _touched(step.nodes)):
+        return [_loop(1, [step], buffers)]
+    return [_entry(node, buffers, k > 0) for k, node in enumerate(step.nodes)]
+
+
+def _loop(count: int, steps: list[Step], inside: _Buffers | _Inside) -> Any:
+    """A loop over the steps' ops, for Program."""
+    entries: list[Entry] = []
+    moving = []
+    for step in steps:
+        for k, node in enumerate(step.nodes):
+            assert node.op is not None
+            for i, argument in enumerate(node.op.arguments):
+                tensor = node.argument(argument.name)
+                place = None if tensor is None else inside.moving(tensor)
+                if place is not None:
+                    moving.append(place.entry(len(entries), i))
+            entries.append(_entry(node, inside, k > 0))
+    return count, entries, moving
 
 
 def _entry(node: Node, array_of: Callable[[Tensor], np.ndarray], is_tail: bool) -> Entry:

@@ -100,7 +100,7 @@ __all__ = [
 #: Forms that the functions here choose between.
 _FORMS = (
     "scalar", "vector", "middle", "sum_rows", "broadcast", "slice", "batch_matmul", "matmul",
-    "accumulate",
+    "accumulate", "assign", "fill",
 )  # fmt: skip
 
 

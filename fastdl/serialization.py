@@ -55,7 +55,7 @@ def deserialize_layer(config: Mapping[str, Any], custom: Mapping[str, Any] | Non
         raise ValueError(
             f"unknown layer {name!r}; pass its class in custom_objects={{{name!r}: ...}}"
         )
-    if name in ("Model", "Sequential"):
+    if name in ("Model", "Sequential") or getattr(known[name], "holds_layers", False):
         return known[name].from_config(arguments, custom)
     return known[name].from_config(arguments)
 

@@ -26,7 +26,7 @@ from fastdl.kernels.table import OPS, Op
 
 __all__ = [
     "Call", "Node", "Tensor", "Trace", "Variable", "apply", "apply_node", "changes", "constant",
-    "from_dlpack", "reshape", "stop_gradient",
+    "from_dlpack", "reshape", "root", "stop_gradient",
 ]  # fmt: skip
 
 Shape = tuple[int | None, ...]
@@ -360,6 +360,13 @@ class Node:
     def argument(self, name: str) -> Tensor | None:
         """The tensor of an argument, input or output."""
         return self.inputs[name] if name in self.inputs else self.outputs.get(name)
+
+
+def root(tensor: Tensor) -> Tensor:
+    """The tensor whose memory this one is: itself, or what was reshaped."""
+    while tensor.node is not None and tensor.node.op is None:
+        tensor = tensor.node.inputs["x"]
+    return tensor
 
 
 # --- recording ----------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from fastdl.kernels import (
     pooling,
     product,
     random,
+    recurrence,
     runner,
     tensors,
     update,

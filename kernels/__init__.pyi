@@ -182,6 +182,18 @@ def concatenate_backward(
     grad_a: Any = ...,
     grad_b: Any = ...,
 ) -> tuple[ndarray, ...]: ...
+def split_forward(
+    x: Any,
+    *,
+    a: Any = ...,
+    b: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def split_backward(
+    grad_a: Any,
+    grad_b: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
 def attention_forward(
     q: Any,
     k: Any,
@@ -743,6 +755,114 @@ def augment(
     seed: int = ...,
     out: Any = ...,
 ) -> ndarray: ...
+def to_time_major_forward(
+    x: Any,
+    *,
+    reverse: bool = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def to_time_major_backward(
+    grad_out: Any,
+    *,
+    reverse: bool = ...,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def from_time_major_forward(
+    x: Any,
+    *,
+    reverse: bool = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def from_time_major_backward(
+    grad_out: Any,
+    *,
+    reverse: bool = ...,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def fill(
+    *,
+    value: float = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def assign(
+    target: Any,
+    x: Any,
+) -> None: ...
+def repeat_vector_forward(
+    x: Any,
+    *,
+    out: Any = ...,
+) -> ndarray: ...
+def repeat_vector_backward(
+    grad_out: Any,
+    *,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def row_mask(
+    x: Any,
+    *,
+    value: float = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def choose_rows_forward(
+    x: Any,
+    mask: Any,
+    *,
+    other: Any = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def choose_rows_backward(
+    grad_out: Any,
+    mask: Any,
+    *,
+    grad_x: Any = ...,
+    grad_other: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def lstm_step_forward(
+    x: Any,
+    carry: Any,
+    *,
+    activation: str = ...,
+    recurrent_activation: str = ...,
+    out: Any = ...,
+    carry_out: Any = ...,
+    gates: Any = ...,
+    squashed: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def lstm_step_backward(
+    gates: Any,
+    squashed: Any,
+    carry: Any,
+    *,
+    grad_out: Any = ...,
+    grad_carry_out: Any = ...,
+    activation: str = ...,
+    recurrent_activation: str = ...,
+    grad_carry: Any = ...,
+    grad_x: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def gru_step_forward(
+    x: Any,
+    recurrent: Any,
+    state: Any,
+    *,
+    activation: str = ...,
+    recurrent_activation: str = ...,
+    out: Any = ...,
+    gates: Any = ...,
+) -> tuple[ndarray, ...]: ...
+def gru_step_backward(
+    grad_out: Any,
+    gates: Any,
+    recurrent: Any,
+    state: Any,
+    *,
+    activation: str = ...,
+    recurrent_activation: str = ...,
+    grad_state: Any = ...,
+    grad_x: Any = ...,
+    grad_recurrent: Any = ...,
+) -> tuple[ndarray, ...]: ...
 def exp_forward(
     x: Any,
     *,

@@ -5,7 +5,7 @@ of SPAN elements and each writes only its own stretch of the outputs. They only 
 bytes an element in float32 where two arrays are read and one is written.
 
 concatenate: a (B, C) and b (B, D) lie side by side in rows of C + D. Pieces are groups of rows, of
-about SPAN elements; 16 bytes for every two elements.
+about SPAN elements; 16 bytes for every two elements. split: the inverse, cut likewise.
 """
 
 from libc.stdint cimport int64_t
@@ -29,6 +29,7 @@ cdef enum: GRAD_A, GRAD_B, GRAD_OUT, SAVED_A, SAVED_B
 
 cdef Kernel add_kernel, multiply_kernel, multiply_backward_kernel
 cdef Kernel scale_kernel, scale_backward_kernel, concatenate_kernel, concatenate_backward_kernel
+cdef Kernel split_kernel, split_backward_kernel
 
 
 cdef void add(const Op *op, const Context *context, int64_t start, int64_t count) noexcept nogil:
@@ -114,3 +115,8 @@ define_concatenate(&concatenate_kernel, concatenate)
 define_concatenate(&concatenate_backward_kernel, concatenate_backward)
 register("concatenate", &concatenate_kernel, "out a b")
 register("concatenate_backward", &concatenate_backward_kernel, "grad_a grad_b grad_out")
+
+define_concatenate(&split_kernel, concatenate_backward)
+define_concatenate(&split_backward_kernel, concatenate)
+register("split_forward", &split_kernel, "a b x")
+register("split_backward", &split_backward_kernel, "grad_x grad_a grad_b")

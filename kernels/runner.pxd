@@ -279,6 +279,28 @@ cdef extern from "simd/bodies.h" nogil:
     ctypedef struct AttentionBodies:
         void (*forward)(const Attention *attention, int64_t row, int64_t rows) noexcept nogil
         void (*backward)(const Attention *attention) noexcept nogil
+    ctypedef struct RecurrenceBodies:
+        void (*lstm_forward)(
+            void *out, void *carry_out, void *gates, void *squashed, const void *x,
+            const void *carry, int64_t rows, int64_t n, int64_t activation, int64_t recurrent
+        ) noexcept nogil
+        void (*lstm_backward)(
+            void *grad_x, void *grad_carry, const void *grad_out, const void *grad_carry_out,
+            const void *gates, const void *squashed, const void *carry, int64_t rows, int64_t n,
+            int64_t activation, int64_t recurrent) noexcept nogil
+        void (*gru_forward)(
+            void *out, void *gates, const void *x, const void *product, const void *state,
+            int64_t rows, int64_t n, int64_t activation, int64_t recurrent) noexcept nogil
+        void (*gru_backward)(
+            void *grad_x, void *grad_product, void *grad_state, const void *grad_out,
+            const void *gates, const void *product, const void *state, int64_t rows, int64_t n,
+            int64_t activation, int64_t recurrent) noexcept nogil
+        void (*fill)(void *out, double value, int64_t n) noexcept nogil
+        void (*row_mask)(
+            void *out, const void *x, double value, int64_t rows, int64_t n) noexcept nogil
+        void (*choose_rows)(
+            void *out, const void *x, const void *other, const void *mask, int64_t rows, int64_t n
+        ) noexcept nogil
     ctypedef struct Bodies:
         const ArithmeticBodies *arithmetic
         const ActivationBodies *activation
@@ -291,6 +313,7 @@ cdef extern from "simd/bodies.h" nogil:
         const MatmulBodies *matmul
         const ConvolutionBodies *convolution
         const PoolingBodies *pooling
+        const RecurrenceBodies *recurrence
         const CalibrateBodies *calibrate
         const TensorBodies *tensor
         const AttentionBodies *attention

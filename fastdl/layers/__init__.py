@@ -22,6 +22,7 @@ from fastdl.layers.augmentation import (
     RandomZoom,
 )
 from fastdl.layers.base import Layer
+from fastdl.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from fastdl.layers.convolution import (
     Conv1D,
     Conv2D,
@@ -29,6 +30,7 @@ from fastdl.layers.convolution import (
     DepthwiseConv2D,
     SeparableConv2D,
 )
+from fastdl.layers.convolutional_recurrent import ConvLSTM2D
 from fastdl.layers.dense import Dense
 from fastdl.layers.dropout import Dropout, GaussianNoise
 from fastdl.layers.embedding import Embedding, PositionalEncoding
@@ -45,11 +47,16 @@ from fastdl.layers.pooling import (
     MaxPooling1D,
     MaxPooling2D,
 )
+from fastdl.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
 from fastdl.layers.shape import Flatten, Permute, Reshape
+from fastdl.layers.wrappers import Bidirectional, Masking, TimeDistributed
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "Activation",
     "Add",
@@ -58,15 +65,18 @@ __all__ = [
     "AveragePooling1D",
     "AveragePooling2D",
     "BatchNormalization",
+    "Bidirectional",
     "Concatenate",
     "Conv1D",
     "Conv2D",
     "Conv2DTranspose",
+    "ConvLSTM2D",
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
@@ -74,9 +84,11 @@ __all__ = [
     "GlobalMaxPooling2D",
     "Input",
     "InputLayer",
+    "LSTMCell",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
+    "Masking",
     "MaxPooling1D",
     "MaxPooling2D",
     "MultiHeadAttention",
@@ -92,7 +104,10 @@ __all__ = [
     "SeparableConv2D",
     "SiLU",
     "Sigmoid",
+    "SimpleRNN",
+    "SimpleRNNCell",
     "Softmax",
     "Softplus",
     "Tanh",
+    "TimeDistributed",
 ]

@@ -33,6 +33,8 @@ class Activation(Layer):
         One of `fastdl.kernels.table.ACTIVATIONS`.
     """
 
+    supports_masking = True
+
     def __init__(self, activation: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation = activation_name(activation)
@@ -48,6 +50,8 @@ class Activation(Layer):
 
 class _Named(Layer):
     """A layer for one activation without options."""
+
+    supports_masking = True
 
     activation: str
 
@@ -107,6 +111,8 @@ class GELU(Layer):
         Use the tanh form.
     """
 
+    supports_masking = True
+
     def __init__(self, approximate: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.approximate = bool(approximate)
@@ -129,6 +135,8 @@ class LeakyReLU(Layer):
         It must be given: libraries disagree about a default.
     """
 
+    supports_masking = True
+
     def __init__(self, negative_slope: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.negative_slope = float(negative_slope)
@@ -149,6 +157,8 @@ class ELU(Layer):
     ----------
     alpha : float, default 1.0
     """
+
+    supports_masking = True
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)

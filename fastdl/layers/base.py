@@ -130,6 +130,12 @@ class Layer:
     #: The number of the last change; layers that are made while a step is traced have none.
     _version = 0
 
+    #: Whether ``from_config`` takes the classes of the user's own layers, for those inside.
+    holds_layers: ClassVar[bool] = False
+
+    #: Whether the output's time steps are those of the input: it has the input's mask then.
+    supports_masking: ClassVar[bool] = False
+
     #: Attributes that no program depends on.
     _unwatched: ClassVar[frozenset[str]] = frozenset()
 
@@ -321,6 +327,10 @@ class Layer:
         # What is handed through gets a name of its own, so that a Model finds this call again.
         result = map_structure(lambda t: reshape(t, t.shape) if t in tensors else t, result)
         outputs = flatten(result)
+        if self.supports_masking:
+            mask = next((t.mask for t in tensors if t.mask is not None), None)
+            for tensor in outputs:
+                tensor.mask = mask
         call = LayerCall(self, x, outputs)
         for tensor in outputs:
             tensor.layer_call = call

@@ -48,6 +48,8 @@ class Dense(Layer):
         If units is no positive whole number or a name is unknown.
     """
 
+    supports_masking = True
+
     def __init__(
         self,
         units: int,

@@ -25,6 +25,8 @@ class Dropout(Layer):
         The share that is dropped (Srivastava et al. 2014).
     """
 
+    supports_masking = True
+
     def __init__(self, rate: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.rate = float(rate)
@@ -49,6 +51,8 @@ class GaussianNoise(Layer):
     ----------
     stddev : float >= 0
     """
+
+    supports_masking = True
 
     def __init__(self, stddev: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -14,6 +14,8 @@ __all__ = ["Add", "Concatenate", "Multiply"]
 
 
 class _Merge(Layer):
+    supports_masking = True
+
     def _several(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         if not isinstance(inputs, (list, tuple)) or len(inputs) < 2:
             raise ValueError(f"{self.name}: wants a list of at least two tensors")

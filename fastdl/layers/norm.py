@@ -14,6 +14,8 @@ __all__ = ["BatchNormalization", "LayerNormalization"]
 class _Normalization(Layer):
     """What both share: gamma and beta over the last axis, and the convention."""
 
+    supports_masking = True
+
     _epsilons: ClassVar = {"keras": 1e-3, "torch": 1e-5}
 
     def __init__(

@@ -19,6 +19,7 @@
 #include "matmul.h"
 #include "convolution.h"
 #include "pooling.h"
+#include "recurrence.h"
 #include "calibrate.h"
 #include "tensors.h"
 #include "attention.h"
@@ -35,6 +36,7 @@ typedef struct {
     const MatmulBodies *matmul;
     const ConvolutionBodies *convolution;
     const PoolingBodies *pooling;
+    const RecurrenceBodies *recurrence;
     const CalibrateBodies *calibrate;
     const TensorBodies *tensor;
     const AttentionBodies *attention;

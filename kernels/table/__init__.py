@@ -41,6 +41,7 @@ from fastdl.kernels.table import (  # noqa: F401  (importing a family declares i
     pooling,
     products,
     random,
+    recurrence,
     tensors,
     updates,
 )

@@ -20,3 +20,7 @@ declare("concatenate", "out = [a | b], side by side along the last axis.",
     backward=("concatenate_backward",))  # fmt: skip
 declare("concatenate_backward", "grad_a and grad_b: the two parts of grad_out.",
     out("grad_a", "B C"), out("grad_b", "B D"), in_("grad_out", "B C+D"))  # fmt: skip
+declare("split_forward", "a and b: the two parts of x along the last axis.",
+    out("a", "B C"), out("b", "B D"), in_("x", "B C+D"), backward=("split_backward",))  # fmt: skip
+declare("split_backward", "grad_x = [grad_a | grad_b].",
+    out("grad_x", "B C+D"), in_("grad_a", "B C"), in_("grad_b", "B D"))  # fmt: skip

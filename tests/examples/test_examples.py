@@ -155,3 +155,15 @@ def test_gan_makes_every_digit(example, tmp_path):
     assert samples.shape == (1000, 64) and samples.min() >= 0 and samples.max() <= 1
     assert sure > 0.6 and classes.min() >= 0.05
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_lstm_reads_digits_row_by_row(example):
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    history, accuracy = example("lstm_digits").main(epochs=10, verbose=0)
+    assert len(history.history["loss"]) == 10
+    assert accuracy > 0.87  # 0.89 to 0.93 by the seed
+
+
+def test_the_adding_problem_is_learned(example):
+    error = example("adding_problem").main(times=30, rows=4000, goal=0.02, verbose=False)
+    assert error < 0.02  # the mean gives 0.167

@@ -116,7 +116,7 @@ def expected(op: Op, inputs, options, lengths) -> dict[str, np.ndarray]:
 
 def extents(op: Op):
     """All lengths to try an op with, by letter; B's is a tuple."""
-    if op.geometry is not None:
+    if op.name in GEOMETRIES:
         yield from (complete(op, *extent) for extent in GEOMETRIES[op.name].extents)
         return
     if any("B" in a.axes for a in op.arguments):
@@ -135,17 +135,20 @@ def extents(op: Op):
 
 def complete(op: Op, rows, lengths) -> dict[str, object]:
     """Lengths by letter from lengths in the order of the letters."""
-    if op.geometry is not None:
+    if op.name in GEOMETRIES:
         return GEOMETRIES[op.name].complete(rows, lengths)
     known = dict(zip(op.letters, (*lengths, *lengths[::-1]), strict=False))
     if any(len(a.own_axes) > 2 for a in op.arguments):  # all of them together would be too many
         known = {letter: min(n, 20) for letter, n in known.items()}
+    if op.geometry is not None:  # all follow from the first
+        known = {op.letters[0]: lengths[0]}
+        op.derive(known, op.defaults)
     return {"B": rows, **known}
 
 
 def derived(op: Op, lengths, options) -> dict[str, object]:
     """The lengths, those of channels rounded up to whole groups, and what follows from them."""
-    if op.geometry is None:
+    if op.name not in GEOMETRIES:
         return lengths
     known = {letter: n for letter, n in lengths.items() if letter != "B"}
     groups = options.get("groups", 1)
@@ -178,7 +181,7 @@ _OPTIONS = {
 
 def required(op: Op) -> dict[str, object]:
     """The options without a default, given."""
-    if op.geometry is not None:
+    if op.name in GEOMETRIES:
         return dict(GEOMETRIES[op.name].options)
     values = {o.name: other_values(o)[0] for o in op.options if o.default is None}
     return values | _OPTIONS.get(op.name, {})
@@ -189,7 +192,7 @@ def variants(op: Op):
     base = required(op)
     optional = any(a.optional for a in op.inputs)
     yield base, True
-    if op.geometry is not None:
+    if op.name in GEOMETRIES:
         for changes in GEOMETRIES[op.name].others:
             for given in (True, False)[: 1 + optional]:
                 yield {**base, **changes}, given
@@ -229,6 +232,8 @@ def _draw(op: Op, argument, shape, lengths, options, generator):
     power = op.name.startswith("power") or options.get("function") == "power"
     if name in _POSITIVE or op.name.startswith(("log_", "sqrt_")) or (power and name != "grad_out"):
         return 0.1 + generator.random(shape)
+    if op.name == "row_mask":
+        return generator.integers(0, 2, shape) * generator.standard_normal(shape)
     if name in ("sample_weight", "grad_scale"):
         return 2 * generator.random(shape)
     if op.name in _CROSS_ENTROPIES and name == "pred" and not options.get("from_logits"):
@@ -313,7 +318,7 @@ def cases(name: str, dtype):
 def small_case(name: str, dtype=np.float32, rows=(3, 2), lengths=(5, 4, 6), **options) -> Case:
     """One ordinary case of an op, with all optional arguments."""
     op = OPS[name]
-    if op.geometry is not None:  # of which the array has more axes
+    if op.name in GEOMETRIES:  # of which the array has more axes
         rows, lengths = (2,), (4, 5, 3)
     return make_case(op, complete(op, rows, lengths), {**required(op), **options}, dtype)
 
@@ -334,7 +339,7 @@ def call(case: Case, arguments=None, **outputs):
 def needs_outputs(op: Op) -> bool:
     """Whether outputs have to be given, because the inputs do not say their shapes."""
     known = {axis for a in op.inputs for axis in a.axes}
-    if op.geometry is not None:
+    if op.name in GEOMETRIES:
         lengths = {k: n for k, n in small_case(op.name).lengths.items() if k in known - {"B"}}
         known |= derived(op, {"B": (), **lengths}, required(op)).keys()
     return not all(
@@ -349,7 +354,10 @@ _STRICT = {
     "relu_forward", "relu_backward", "leaky_relu_forward", "leaky_relu_backward",
     "sigmoid_forward", "tanh_forward", "add", "multiply", "multiply_backward", "scale",
     "scale_backward", "concatenate", "concatenate_backward", "dropout_forward",
-    "dropout_backward", "categorical_accuracy", "sparse_categorical_accuracy",
+    "dropout_backward", "categorical_accuracy", "sparse_categorical_accuracy", "fill", "assign",
+    "to_time_major_forward", "to_time_major_backward", "from_time_major_forward",
+    "from_time_major_backward", "repeat_vector_forward", "choose_rows_forward",
+    "choose_rows_backward", "row_mask", "split_forward", "split_backward",
     "max_pool_forward",
     "exp_forward", "log_forward", "sqrt_forward", "square_forward", "abs_forward", "sign",
     "clip_forward", "clip_backward", "where_forward", "where_backward", "max_forward",

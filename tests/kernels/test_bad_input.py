@@ -179,9 +179,11 @@ def bad_calls(name):
     positional = tuple(inputs.values())
     for extra in (None, 1.0, inputs):
         yield BadCall("too many arguments", (*positional, extra), dict(case.options), None)
-    yield BadCall("an argument twice", positional[:1], changed("", None).kwargs, op.inputs[0].name)
-    yield BadCall("no arguments", (), dict(case.options), None)
-    yield BadCall("only outputs", (), {**case.options, **outputs}, None)
+    if op.inputs:
+        twice = changed("", None).kwargs
+        yield BadCall("an argument twice", positional[:1], twice, op.inputs[0].name)
+        yield BadCall("no arguments", (), dict(case.options), None)
+        yield BadCall("only outputs", (), {**case.options, **outputs}, None)
     if needs_outputs(op):
         yield changed("outputs that do not follow", None, **dict.fromkeys(outputs))
 

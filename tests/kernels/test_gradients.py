@@ -5,7 +5,18 @@ from functools import partial
 import numpy as np
 import oracle
 import pytest
-from cases import NAMES, complete, draw_inputs, options_of, other_values, required, variants
+from cases import (
+    NAMES,
+    complete,
+    draw_inputs,
+    needs_outputs,
+    options_of,
+    other_values,
+    required,
+    shape_of,
+    variants,
+)
+from geometries import GEOMETRIES
 
 from fastdl import kernels
 from fastdl.kernels.table import OPS
@@ -28,7 +39,7 @@ LOSSES = [name for name in NAMES if OPS[name].outputs and OPS[name].outputs[0].n
 
 def option_sets(op):
     """Ordinary options, and each with another value; tails are not part of an op's gradient."""
-    if op.geometry is not None:
+    if op.name in GEOMETRIES:
         yield from (options for options, _ in variants(op))
         return
     base = required(op)
@@ -50,20 +61,34 @@ def away_from_kinks(op, inputs, options):
     return inputs
 
 
-def forward(op, inputs, options):
+def new_outputs(op, lengths):
+    """Outputs to be written, where they have to be given."""
+    return {a.name: np.empty(shape_of(a, lengths)) for a in op.outputs if needs_outputs(op)}
+
+
+def forward(op, inputs, options, given=None):
     """All outputs of the kernel, by name; statistics that an op differentiates through are made
     anew from its x."""
     inputs = dict(inputs)
     if op.name == "batchnorm_forward":
         inputs["mean"], inputs["variance"] = kernels.batchnorm_statistics(inputs["x"])
-    results = getattr(kernels, op.name)(**inputs, **options)
+    given = {name: array.copy() for name, array in (given or {}).items()}
+    results = getattr(kernels, op.name)(**inputs, **options, **given)
     results = results if isinstance(results, tuple) else (results,)
     return inputs, dict(zip([a.name for a in op.outputs], results, strict=True))
 
 
-def weighted_sum(op, inputs, options, weights):
-    """A number whose gradient by the first output is ``weights``."""
-    return (forward(op, inputs, options)[1][op.outputs[0].name] * weights).sum()
+def weighted_sum(op, inputs, options, weights, given=None):
+    """A number whose gradient by each output is its ``weights``."""
+    outputs = forward(op, inputs, options, given)[1]
+    return sum((outputs[name] * w).sum() for name, w in weights.items())
+
+
+def draw_weights(op, outputs, number):
+    """Weights of those outputs that gradients come from: the others are for the gradient alone."""
+    read = {a.name for name in op.backward for a in OPS[name].inputs}
+    rng = np.random.default_rng(number)
+    return {k: 1 + rng.random(v.shape) for k, v in outputs.items() if f"grad_{k}" in read}
 
 
 def assert_gradient(gradient, x, what, scalar, *args):
@@ -87,16 +112,16 @@ def test_backward(name, shape):
         lengths = complete(op, *shape)
         inputs = draw_inputs(op, lengths, options, optional=number != 1, seed=number)
         inputs = away_from_kinks(op, inputs, options)
-        known, outputs = forward(op, inputs, options)
-        first = op.outputs[0].name
-        weights = 1 + np.random.default_rng(number).random(outputs[first].shape)
+        given = new_outputs(op, lengths)
+        known, outputs = forward(op, inputs, options, given)
+        weights = draw_weights(op, outputs, number)
+        grads = {f"grad_{name}": w for name, w in weights.items()}
         for backward in (OPS[b] for b in op.backward):
-            saved = {**known, **outputs, f"grad_{first}": weights}
-            gradients = run_backward(backward, saved, options)
+            gradients = run_backward(backward, {**known, **outputs, **grads}, options)
             for key, gradient in gradients.items():
                 if inputs[key] is not None:
                     what = f"{backward.name}: grad_{key}, {options}"
-                    args = (op, inputs, options, weights)
+                    args = (op, inputs, options, weights, given)
                     assert_gradient(gradient, inputs[key], what, weighted_sum, *args)
 
 
@@ -117,7 +142,7 @@ def test_inputs_that_take_over_the_gradient(name, shape):
         inputs = draw_inputs(op, complete(op, *shape), options)
         weights = 1 + np.random.default_rng(0).random(inputs[op.passes[0]].shape)
         for key in op.passes:
-            args = (op, inputs, options, weights)
+            args = (op, inputs, options, {"out": weights})
             assert_gradient(weights, inputs[key], f"{name}: {key}", weighted_sum, *args)
 
 

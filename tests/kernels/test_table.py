@@ -42,7 +42,7 @@ def test_is_well_formed(name):
     assert op.doc.endswith((".", ")")), "a doc is sentences"
     names = [a.name for a in op.arguments] + [o.name for o in op.options]
     assert len(names) == len(set(names))
-    assert op.inputs and (op.outputs or any(a.role == "inout" for a in op.arguments))
+    assert op.arguments and (op.outputs or any(a.role == "inout" for a in op.arguments))
     for argument in op.arguments:
         assert argument.role in ("in", "out", "inout")
         assert argument.dtype in ("real", "label", "float64")
@@ -71,14 +71,15 @@ def test_gradients_go_by_names(name):
     inputs = {a.name: a for a in op.inputs}
     known = {a.name: a for a in op.arguments}
     covered = list(op.passes)
-    assert op.outputs[0].name in ("out", "loss")
+    gradients = {f"grad_{a.name}": a for a in op.outputs}
     for backward in (OPS[b] for b in op.backward):
         renamed = {}  # grad_out's letters may be other ones than those of out
         for argument in backward.inputs:
-            if argument.name == f"grad_{op.outputs[0].name}":
-                axes, named = argument.own_axes, op.outputs[0].own_axes
-                renamed = dict(zip(axes, named[len(named) - len(axes) :], strict=True))
-                assert argument.axes == op.outputs[0].axes or argument.batched
+            if argument.name in gradients:
+                result = gradients[argument.name]
+                axes, named = argument.own_axes, result.own_axes
+                renamed |= dict(zip(axes, named[len(named) - len(axes) :], strict=True))
+                assert argument.axes == result.axes or argument.batched
             else:
                 assert argument.name in known, f"{backward.name} reads what {name} does not have"
                 assert argument.axes == known[argument.name].axes

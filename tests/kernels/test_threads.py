@@ -13,7 +13,7 @@ SIZES = (((2300,), (70, 45, 130)), ((3,), (130, 1100, 2300)), ((97, 5), (33, 10,
 
 
 def sizes(op):
-    if op.geometry is not None:
+    if op.name in GEOMETRIES:
         return [complete(op, *size) for size in GEOMETRIES[op.name].large]
     if not op.letters:
         return [{"B": (n,)} for n in (40000, 20481)]

@@ -129,6 +129,9 @@ def test_every_public_layer_is_tested_here():
         ),
         # in test_augmentation.py
         *("Augmentation", "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom"),
+        # in test_recurrent.py
+        *("GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "SimpleRNN", "SimpleRNNCell"),
+        *("Bidirectional", "ConvLSTM2D", "Masking", "TimeDistributed"),
     }
 
 

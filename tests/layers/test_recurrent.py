@@ -1,0 +1,361 @@
+"""Recurrent layers: against NumPy and PyTorch, gradients, masks, programs that do not grow."""
+
+import numpy as np
+import pytest
+
+import fastdl
+from fastdl import Input, Layer, Model, Sequential, layers, ops
+from fastdl.kernels import runner
+from fastdl.layers import GRU, LSTM, RNN, Dense, SimpleRNN
+from fastdl.programs import compiled, training_program
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture
+def float64():
+    fastdl.set_floatx("float64")
+    fastdl.set_seed(0)
+    yield
+    fastdl.set_floatx("float32")
+
+
+class Minimal(Layer):
+    """A user's cell: the state is mixed with the input's product, and the output is another."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.state_size = units
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+    def build(self, shape):
+        self.kernel = self.add_weight("kernel", (shape[-1], self.units))
+        self.recurrent = self.add_weight("recurrent", (self.units, self.units), "orthogonal")
+        self.gain = self.add_weight("gain", (self.units,), "ones")
+        self.shift = self.add_weight("shift", (self.units,), "normal")
+
+    def call(self, x, states):
+        product = ops.dense(states[0], self.recurrent) + ops.dense(x, self.kernel)
+        state, _, _ = ops.layernorm(ops.tanh(product), self.gain, self.shift)
+        return ops.sigmoid(state) * 2.0, [state]
+
+
+CELLS = {
+    "SimpleRNN": lambda **k: SimpleRNN(5, **k),
+    "SimpleRNN relu": lambda **k: SimpleRNN(5, "relu", use_bias=False, **k),
+    "LSTM": lambda **k: LSTM(5, **k),
+    "LSTM others": lambda **k: LSTM(5, "linear", "tanh", use_bias=False, **k),
+    "LSTM dropout": lambda **k: LSTM(5, dropout=0.3, recurrent_dropout=0.2, **k),
+    "GRU": lambda **k: GRU(5, **k),
+    "GRU before": lambda **k: GRU(5, reset_after=False, **k),
+    "GRU others": lambda **k: GRU(5, "linear", "tanh", use_bias=False, **k),
+    "GRU dropout": lambda **k: GRU(5, dropout=0.3, recurrent_dropout=0.2, **k),
+    "user's": lambda **k: RNN(Minimal(5), **k),
+}
+
+
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("name", CELLS)
+def test_gradients(name, sequences, float64):
+    rng = np.random.default_rng(0)
+    first = Dense(3, "tanh")  # so that the gradient by the input is checked too
+    model = Sequential([first, CELLS[name](return_sequences=sequences), Dense(2)])
+    model.build((None, 6, 4))
+    model.compile("sgd", "mse")
+    y = rng.normal(size=(3, *model.output_shape[1:]))
+    assert fastdl.gradient_check(model, rng.normal(size=(3, 6, 4)), y) <= 1
+
+
+def test_gradients_of_stacked_layers_with_states(float64):
+    rng = np.random.default_rng(1)
+    x, h, c = Input((5, 3)), Input((4,)), Input((4,))
+    out, *states = LSTM(4, return_sequences=True, return_state=True)([x, h, c])
+    out = GRU(3, go_backwards=True)(out)
+    model = Model([x, h, c], Dense(2)(layers.Concatenate()([out, *states])))
+    model.compile("sgd", "mse")
+    data = [rng.normal(size=(3, *t.shape[1:])) for t in (x, h, c)]
+    assert fastdl.gradient_check(model, data, rng.normal(size=(3, 2))) <= 1
+
+
+def reordered(weight, order, count):
+    """PyTorch's rows of gates from our columns."""
+    parts = np.split(weight.T, count, axis=0)
+    return np.concatenate([parts[i] for i in order])
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_training_equals_pytorch(kind, float64):
+    """Gates: ours i f c o and z r h, theirs i f g o and r z n; they have two biases."""
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(6, 9, 3)), rng.normal(size=(6, 9, 2))
+    ours = Sequential([getattr(layers, kind)(4, return_sequences=True), Dense(2)])
+    ours.build((None, 9, 3))
+    ours.compile(fastdl.optimizers.SGD(0.1), "mse")
+    count, order = (4, range(4)) if kind == "LSTM" else (3, (1, 0, 2))
+    kernel, recurrent, bias, out_kernel, out_bias = ours.get_weights()
+    theirs = getattr(torch.nn, kind)(3, 4, batch_first=True, dtype=torch.float64)
+    head = torch.nn.Linear(4, 2, dtype=torch.float64)
+    biases = (bias, np.zeros_like(bias)) if kind == "LSTM" else bias
+    with torch.no_grad():
+        for name, value in (("weight_ih_l0", kernel), ("weight_hh_l0", recurrent)):
+            getattr(theirs, name).copy_(torch.tensor(reordered(value, order, count)))
+        for name, value in zip(("bias_ih_l0", "bias_hh_l0"), biases, strict=True):
+            getattr(theirs, name).copy_(torch.tensor(reordered(value[None], order, count)[:, 0]))
+        head.weight.copy_(torch.tensor(out_kernel.T))
+        head.bias.copy_(torch.tensor(out_bias))
+    theirs.bias_hh_l0.requires_grad_(kind == "GRU")
+    parameters = [p for p in [*theirs.parameters(), *head.parameters()] if p.requires_grad]
+    optimizer = torch.optim.SGD(parameters, 0.1)
+    for _ in range(5):
+        loss = torch.nn.functional.mse_loss(head(theirs(torch.tensor(x))[0]), torch.tensor(y))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        assert ours.train_on_batch(x, y) == pytest.approx(loss.item(), rel=1e-9)
+    got = ours.get_weights()
+    np.testing.assert_allclose(
+        reordered(got[1], order, count), theirs.weight_hh_l0.detach(), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        reordered(got[0], order, count), theirs.weight_ih_l0.detach(), atol=1e-12
+    )
+
+
+class Unrolled(Layer):
+    """The same by ops, one time step after the other."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell = cell
+
+    def call(self, x):
+        sizes = self.cell.state_size
+        zeros = ops.dense(x[0], fastdl.Variable(np.zeros((3, 5))))
+        states = [zeros] * (len(sizes) if isinstance(sizes, list) else 1)
+        outputs = []
+        for step in x:
+            out, states = self.cell.call(step, states)
+            outputs.append(out)
+        return outputs
+
+
+@pytest.mark.parametrize("name", [n for n in CELLS if "dropout" not in n])
+def test_a_layer_equals_its_cell_unrolled(name, float64):
+    times = 4
+    layer = CELLS[name](return_sequences=True)
+    layer.build((None, times, 3))
+    inputs = [Input((3,)) for _ in range(times)]
+    flat = Model(inputs, Unrolled(layer.cell)(inputs))
+    x = np.random.default_rng(3).normal(size=(5, times, 3))
+    wanted = np.stack(flat.predict([np.ascontiguousarray(x[:, t]) for t in range(times)]), axis=1)
+    got = Sequential([layer]).predict(x)
+    np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-13)
+    last = Sequential([RNN(layer.cell)]).predict(x)
+    np.testing.assert_allclose(last, wanted[:, -1], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_programs_do_not_grow_with_the_time(name):
+    programs = []
+    for times in (10, 10_000):
+        model = Sequential([CELLS[name](), Dense(2)])
+        model.build((None, times, 3))
+        model.compile("adam", "mse")
+        programs.append(training_program(model, 1).lowered.ops)
+    assert programs[0] == programs[1]
+    assert sum(step[0] == "repeat" for step in programs[0]) == 2
+
+
+def test_what_needs_no_state_is_one_op_over_all_time_steps():
+    model = Sequential([LSTM(4), Dense(2)])
+    model.build((None, 6, 3))
+    model.compile("adam", "mse")
+    loops = [s[1:] for s in training_program(model, 2).lowered.ops if s[0] == "repeat"]
+    assert loops == [
+        ["dense_forward", "add", "lstm_step_forward"],
+        ["lstm_step_backward", "dense_backward_input"],
+    ]
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "user's"])
+def test_any_number_of_threads_trains_the_same_bits(name):
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(22, 7, 3)), rng.integers(0, 3, 22)
+    results = []
+    try:
+        for threads in (1, 2, 3, 7):
+            runner.set_num_threads(threads)
+            runner.force_threads(threads > 1)
+            fastdl.set_seed(5)
+            model = Sequential([CELLS[name](return_sequences=True), SimpleRNN(4), Dense(3)])
+            model.compile("adam", fastdl.losses.SparseCategoricalCrossentropy(True))
+            model.fit(x, y, batch_size=8, epochs=2, verbose=0)  # the last batch has 6 rows
+            results.append([w.tobytes() for w in model.get_weights()])
+    finally:
+        runner.force_threads(False)
+        runner.set_num_threads(None)
+    assert all(r == results[0] for r in results)
+
+
+def test_a_short_batch_gives_what_it_gives_alone(float64):
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(11, 6, 3))
+    model = Sequential([LSTM(4, return_sequences=True), GRU(3)])
+    whole = model.predict(x, batch_size=8)
+    np.testing.assert_allclose(whole[8:], model.predict(x[8:]), rtol=1e-12)
+    np.testing.assert_allclose(whole[:1], model.predict(x[:1]), rtol=1e-12)
+
+
+def test_going_backwards_is_going_forwards_over_the_reverse(float64):
+    x = np.random.default_rng(7).normal(size=(4, 6, 3))
+    layer = LSTM(4, return_sequences=True)
+    ahead = Sequential([layer]).predict(np.ascontiguousarray(x[:, ::-1]))
+    back = RNN(layer.cell, return_sequences=True, go_backwards=True)
+    np.testing.assert_allclose(Sequential([back]).predict(x), ahead, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU", "GRU before", "user's"])
+def test_masked_steps_are_passed_over(name, float64):
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(4, 6, 3))
+    lengths = [6, 4, 1, 3]
+    for row, length in enumerate(lengths):
+        x[row, length:] = -1.0
+    layer = CELLS[name](return_sequences=True)
+    masked = Sequential([layers.Masking(-1.0), layer])
+    got = masked.predict(x)
+    last = Sequential([layers.Masking(-1.0), RNN(layer.cell)]).predict(x)
+    for row, length in enumerate(lengths):
+        alone = RNN(layer.cell, return_sequences=True)
+        wanted = Sequential([alone]).predict(x[row : row + 1, :length])[0]
+        np.testing.assert_allclose(got[row, :length], wanted, rtol=1e-12)
+        np.testing.assert_allclose(got[row, length:], wanted[-1:].repeat(6 - length, 0), rtol=1e-12)
+        np.testing.assert_allclose(last[row], wanted[-1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU before", "user's"])
+def test_gradients_through_masks(name, float64):
+    rng = np.random.default_rng(9)
+    x, mask = Input((5, 3)), Input((5,))
+    hidden = Dense(3, "tanh")(x)
+    out = CELLS[name](return_sequences=True)(hidden, mask=mask)
+    model = Model([x, mask], Dense(2)(GRU(4)(layers.Dropout(0.1)(out))))
+    model.compile("sgd", "mse")
+    keep = rng.integers(0, 2, (4, 5)).astype(float)
+    data = [rng.normal(size=(4, 5, 3)), keep]
+    assert fastdl.gradient_check(model, data, rng.normal(size=(4, 2))) <= 1
+
+
+@pytest.mark.parametrize("merge", ["concat", "sum", "mul", "ave", None])
+@pytest.mark.parametrize("sequences", [True, False])
+def test_bidirectional(merge, sequences, float64):
+    x = np.random.default_rng(10).normal(size=(4, 6, 3))
+    both = layers.Bidirectional(LSTM(4, return_sequences=sequences), merge)
+    inputs = Input((6, 3))
+    got = Model(inputs, both(inputs)).predict(x)
+    ahead = Sequential([both.layer]).predict(x)
+    back = Sequential([both.backward_layer]).predict(x)
+    back = back[:, ::-1] if sequences else back
+    wanted = {
+        "concat": np.concatenate([ahead, back], -1),
+        "sum": ahead + back,
+        "mul": ahead * back,
+        "ave": (ahead + back) / 2,
+        None: [ahead, back],
+    }[merge]
+    for a, b in zip(*(r if isinstance(r, list) else [r] for r in (got, wanted)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_gradients_of_both_directions_one_on_the_other(float64):
+    rng = np.random.default_rng(11)
+    model = Sequential(
+        [
+            layers.Bidirectional(LSTM(3, return_sequences=True)),
+            layers.Bidirectional(GRU(2), "sum"),
+            Dense(2),
+        ]
+    )
+    model.build((None, 5, 3))
+    model.compile("sgd", "mse")
+    y = rng.normal(size=(4, 2))
+    assert fastdl.gradient_check(model, rng.normal(size=(4, 5, 3)), y) <= 1
+
+
+def test_one_layer_at_each_time_step(float64):
+    """Row by row: one op over all time steps. Over the batch: repeated."""
+    x = np.random.default_rng(12).normal(size=(4, 5, 6, 6, 2))
+    conv = layers.Conv2D(3, 3, activation="relu")
+    model = Sequential([layers.TimeDistributed(conv), layers.TimeDistributed(layers.Flatten())])
+    got = model.predict(x)
+    single = Sequential([conv, layers.Flatten()])
+    for t in range(5):
+        np.testing.assert_allclose(got[:, t], single.predict(x[:, t].copy()), rtol=1e-12)
+    assert all(step[0] != "repeat" for step in compiled(model, "predict", 4).lowered.ops)
+    norm = Sequential([layers.TimeDistributed(layers.BatchNormalization()), Dense(2)])
+    norm.build((None, 3, 4))
+    norm.compile("sgd", "mse")
+    assert fastdl.gradient_check(norm, x[:, :3, 0, :4, 0], x[:, :3, 0, :2, 1]) <= 1
+
+
+@pytest.mark.parametrize("options", [{}, {"padding": "same"}, {"strides": 2, "use_bias": False}])
+def test_convlstm(options, float64):
+    rng = np.random.default_rng(13)
+    x = rng.normal(size=(2, 3, 6, 5, 2))
+    layer = layers.ConvLSTM2D(2, (3, 2), return_sequences=True, **options)
+    model = Sequential([layer, layers.Flatten(), Dense(2)])
+    model.build((None, *x.shape[1:]))
+    model.compile("sgd", "mse")
+    assert fastdl.gradient_check(model, x, rng.normal(size=(2, 2))) <= 1
+    assert sum(s[0] == "repeat" for s in training_program(model, 2).lowered.ops) == 2
+
+
+def test_saving(tmp_path):
+    x = np.random.default_rng(14).normal(size=(3, 6, 4)).astype(np.float32)
+    model = Sequential(
+        [
+            layers.Masking(),
+            layers.Bidirectional(GRU(3, dropout=0.1, return_sequences=True)),
+            layers.TimeDistributed(Dense(4, "relu")),
+            RNN(Minimal(5), return_sequences=True),
+            LSTM(2),
+        ]
+    )
+    wanted = model.predict(x)
+    model.save(tmp_path / "model.fastdl")
+    again = fastdl.load_model(tmp_path / "model.fastdl", {"Minimal": Minimal})
+    assert again.predict(x).tobytes() == wanted.tobytes()
+
+
+def test_wrong_sequences_states_and_masks_are_refused():
+    x = Input((5, 3))
+    with pytest.raises(ValueError, match=r"lstm.*\(batch, time, features\).*\(None, 3\)"):
+        LSTM(4)(Input((3,)))
+    layer = LSTM(4)
+    layer(x)
+    with pytest.raises(ValueError, match=r"of shape \(3,\), got inputs of shape \(None, 5, 2"):
+        layer(Input((5, 2)))
+    with pytest.raises(ValueError, match=r"initial states of shapes .*4.*, got"):
+        layer(x, initial_state=[Input((4,))])
+    with pytest.raises(ValueError, match=r"mask of shape \(None, 5\).*got \(None, 4\)"):
+        layer(x, mask=Input((4,)))
+    with pytest.raises(ValueError, match="dropout must be >= 0"):
+        GRU(3, dropout=1.0)
+    with pytest.raises(ValueError, match="recurrent_activation"):
+        LSTM(3, recurrent_activation="gelu")
+    with pytest.raises(TypeError, match="state_size"):
+        RNN(Dense(3))
+
+    class Wrong(Minimal):
+        def call(self, x, states):
+            return x, [x]
+
+    with pytest.raises(ValueError, match="states of shapes"):
+        RNN(Wrong(4))(x)
+    with pytest.raises(TypeError, match="recurrent layer"):
+        layers.Bidirectional(Dense(3))
+    with pytest.raises(ValueError, match="another repeat"):
+        layers.TimeDistributed(LSTM(2))(Input((4, 5, 3)))
