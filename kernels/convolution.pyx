@@ -6,8 +6,8 @@ convolution is the gradient by x used as a layer: it shares all functions here.
     convolve  PACK: pieces are panels of the weight, copied for the micro-kernel into the workspace.
               APPLY: pieces are blocks of the target (some images, or some rows of one), all
               channels of it; each is written by its piece alone, and then the tail runs on it.
-    weights   SUM: pieces are panels of the weight's columns times groups of images, each with its
-              place in the workspace; or in the gradient itself where all images are one group.
+    weights   SUM: pieces are groups of images times parts of the gradient's columns. A group of
+              images has its place in the workspace; one group writes to the gradient itself.
               MERGE: pieces are stretches of the gradient: the groups' parts are added in order, and
               the tail runs.
 
@@ -18,13 +18,14 @@ and weight, 1/V of a panel a time, from the caches, and touches each array in me
 from libc.stdint cimport int64_t
 
 from fastdl.kernels.runner cimport (
-    SPAN, Context, Convolution, ConvolutionBlock, Kernel, Op, ceil_divide, op_rows, register,
+    SPAN, Context, Convolution, ConvolutionBlock, ConvolutionPart, Kernel, Op, ceil_divide, op_rows, register,
     smaller,
 )
 
 
 cdef extern from "simd/convolution.h" nogil:
     enum: CONVOLUTION_PIXELS
+    bint is_depthwise(const Convolution *c)
 
 
 # Which op: the place of its kernel in `kernels`.
@@ -40,6 +41,9 @@ cdef enum:
 
 # A piece is worth some nanoseconds of work. FEW pieces of them keep threads evenly busy.
 cdef enum: PIECE_NANOSECONDS = 10000, FEW_PIECES = 16
+
+# So many images of fewer pixels make a piece.
+cdef enum: SMALL_IMAGES = 6, SMALL_PIXELS = 256
 
 # Pixels that a group of images for a partial sum has at least.
 cdef enum: LEAST_PIXELS = 512
@@ -85,6 +89,11 @@ cdef double nanoseconds(const Op *op, const Convolution *c, int64_t images) noex
             + BYTE_NANOSECONDS * op.itemsize * (pixels * c.O + inputs))
 
 
+cdef int64_t groups_of(const Convolution *c) noexcept nogil:
+    """Into how many groups the work is cut."""
+    return 1 if is_depthwise(c) else c.groups
+
+
 # --- convolve ----------------------------------------------------------------------------------
 
 cdef struct Grid:
@@ -109,6 +118,8 @@ cdef Grid grid_of(const Op *op, const Convolution *c, int64_t images) noexcept n
     work = nanoseconds(op, c, images)
     down = CONVOLUTION_PIXELS // (grid.height * grid.width)
     least = ceil_divide(images, 1 + <int64_t> (work / PIECE_NANOSECONDS))
+    # of small images several fill the tiles of their edges
+    least = max(least, smaller(SMALL_PIXELS // (grid.height * grid.width), SMALL_IMAGES))
     together = smaller(down, max(least, ceil_divide(images, FEW_PIECES)))
     grid.images = ceil_divide(images, together)
     return grid
@@ -126,7 +137,7 @@ cdef int64_t convolve_pieces(const Op *op, const Context *context, int phase) no
     if images == 0 or (c.C if c.backward else c.O) == 0:
         return 0
     if phase == PACK:
-        return c.groups * target_panels(op, &c)
+        return groups_of(&c) * target_panels(op, &c)
     grid = grid_of(op, &c, images)
     return grid.images * grid.rows * grid.columns
 
@@ -194,24 +205,45 @@ cdef size_t convolve_workspace(const Op *op, int64_t images) noexcept nogil:
 
 # --- weights -----------------------------------------------------------------------------------
 
-cdef int64_t image_groups(const Op *op, const Convolution *c, int64_t images) noexcept nogil:
-    """Into how many groups the images are divided: as many as make FEW_PIECES."""
-    cdef int64_t panels = c.groups * op.bodies.convolution.panels(c.O // c.groups)
-    cdef double work = nanoseconds(op, c, images)
-    cdef int64_t parts = smaller(FEW_PIECES, 1 + <int64_t> (work / PIECE_NANOSECONDS)) // panels
-    cdef int64_t pixels = images * c.rows.output * c.columns.output
-    return max(1, smaller(images, smaller(parts, pixels // LEAST_PIXELS)))
+cdef struct Cut:
+    int64_t panels      # of each group
+    int64_t columns     # into how many parts they are divided
+    int64_t images      # and the images
+
+
+cdef Cut cut_of(const Op *op, const Convolution *c, int64_t images) noexcept nogil:
+    """About FEW_PIECES pieces, cut such that least is read and written: each group of images has a
+    place for the whole gradient, each part of the columns reads all of x."""
+    cdef Cut cut
+    cdef int64_t pieces = smaller(
+        FEW_PIECES, 1 + <int64_t> (nanoseconds(op, c, images) / PIECE_NANOSECONDS))
+    cdef int64_t most = smaller(
+        images, images * c.rows.output * c.columns.output // LEAST_PIXELS), columns, parts
+    cdef int64_t groups = groups_of(c)
+    cdef double image = <double> images * c.rows.input * c.columns.input * c.C
+    cdef double gradient = <double> kernel_rows(c) * c.O, touched, least = -1
+    cut.panels = op.bodies.convolution.panels(c.O // c.groups)
+    cut.columns, cut.images = 1, 1
+    for columns in range(1, smaller(pieces, cut.panels) + 1):
+        parts = max(1, smaller(most, pieces // (columns * groups)))
+        touched = image * columns + (2 * gradient * parts if parts > 1 else 0)
+        if 2 * parts * columns * groups > smaller(pieces, most * cut.panels * groups) and (
+                least < 0 or touched < least):
+            least = touched
+            cut.columns, cut.images = columns, parts
+    return cut
 
 
 cdef int64_t weights_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
     cdef Convolution c = shape_of(op)
-    cdef int64_t images = op_rows(op, context), total = kernel_rows(&c) * c.O, parts
+    cdef int64_t total = kernel_rows(&c) * c.O
+    cdef Cut cut
     if total == 0:
         return 0
-    parts = image_groups(op, &c, images)
+    cut = cut_of(op, &c, op_rows(op, context))
     if phase == SUM:
-        return parts * c.groups * op.bodies.convolution.panels(c.O // c.groups)
-    return ceil_divide(total, SPAN) if parts > 1 or op.tail != NULL else 0
+        return cut.images * groups_of(&c) * cut.columns
+    return ceil_divide(total, SPAN) if cut.images > 1 or op.tail != NULL else 0
 
 
 cdef void weights_piece(
@@ -219,27 +251,32 @@ cdef void weights_piece(
 ) noexcept nogil:
     cdef Convolution c = shape_of(op)
     cdef int64_t images = op_rows(op, context), size = op.itemsize
-    cdef int64_t parts = image_groups(op, &c, images), total = kernel_rows(&c) * c.O
-    cdef int64_t panels = op.bodies.convolution.panels(c.O // c.groups), part, first, count
+    cdef int64_t total = kernel_rows(&c) * c.O, first, count, column
+    cdef Cut cut = cut_of(op, &c, images)
+    cdef ConvolutionPart part
     cdef const char *x = op.arguments[1]
     cdef const char *grad_out = op.arguments[2]
     cdef const Op *tail = op.tail
     if phase == SUM:
         if op.kernel.variant == TRANSPOSE_BACKWARD_WEIGHT:
             x, grad_out = grad_out, x
-        part = piece // (c.groups * panels)
-        first = images * part // parts
+        column = piece % cut.columns
+        part.panel = cut.panels * column // cut.columns
+        part.panels = cut.panels * (column + 1) // cut.columns - part.panel
+        part.group = piece // cut.columns % groups_of(&c)
+        first = piece // (cut.columns * groups_of(&c))
+        part.image = images * first // cut.images
+        part.images = images * (first + 1) // cut.images - part.image
         op.bodies.convolution.weights(
-            <char *> op.workspace + part * total * size if parts > 1 else op.arguments[0],
-            x, grad_out, &c, piece // panels % c.groups, piece % panels,
-            first, images * (part + 1) // parts - first)
+            <char *> op.workspace + first * total * size if cut.images > 1 else op.arguments[0],
+            x, grad_out, &c, &part)
         return
     first = piece * SPAN
     count = smaller(SPAN, total - first)
-    if parts > 1:
+    if cut.images > 1:
         op.bodies.matmul.merge(
-            op.arguments[0] + first * size, <char *> op.workspace + first * size, total, parts,
-            NULL, c.O, first, count)
+            op.arguments[0] + first * size, <char *> op.workspace + first * size, total,
+            cut.images, NULL, c.O, first, count)
     while tail != NULL:
         tail.kernel.span(tail, context, first, count)
         tail = tail.tail
@@ -251,12 +288,12 @@ cdef double weights_cost(const Op *op, const Context *context, int phase) noexce
     if phase == SUM:
         return nanoseconds(op, &c, images)
     return BYTE_NANOSECONDS * op.itemsize * kernel_rows(&c) * c.O * (
-        1 + image_groups(op, &c, images))
+        1 + cut_of(op, &c, images).images)
 
 
 cdef size_t weights_workspace(const Op *op, int64_t images) noexcept nogil:
     cdef Convolution c = shape_of(op)
-    cdef int64_t parts = image_groups(op, &c, images)
+    cdef int64_t parts = cut_of(op, &c, images).images
     return parts * kernel_rows(&c) * c.O * op.itemsize if parts > 1 else 0
 
 

@@ -148,6 +148,8 @@ cdef extern from "simd/bodies.h" nogil:
         bint backward
     ctypedef struct ConvolutionBlock:
         int64_t image, images, row, rows, column, columns
+    ctypedef struct ConvolutionPart:
+        int64_t group, panel, panels, image, images
     ctypedef struct ConvolutionBodies:
         int64_t (*panels)(int64_t channels) noexcept nogil
         int64_t (*packed_size)(const Convolution *shape) noexcept nogil
@@ -159,7 +161,7 @@ cdef extern from "simd/bodies.h" nogil:
             const Convolution *shape, const ConvolutionBlock *block) noexcept nogil
         void (*weights)(
             void *grad_weight, const void *x, const void *grad_out, const Convolution *shape,
-            int64_t group, int64_t panel, int64_t image, int64_t images) noexcept nogil
+            const ConvolutionPart *part) noexcept nogil
     ctypedef struct CalibrateBodies:
         int64_t (*fma_peak)(void *sink, int64_t iterations) noexcept nogil
         void (*triad)(void *a, const void *b, const void *c, int64_t n) noexcept nogil

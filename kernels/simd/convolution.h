@@ -19,10 +19,21 @@ typedef struct {
     int backward;
 } Convolution;
 
+/* Whether every channel is a group of its own: then packing, and the weight's gradient, are not cut
+ * into groups. */
+static inline int is_depthwise(const Convolution *c) {
+    return c->groups > 1 && c->C == c->groups && c->O == c->groups;
+}
+
 /* A part of the target. */
 typedef struct {
     int64_t image, images, row, rows, column, columns;
 } ConvolutionBlock;
+
+/* A part of the weight's gradient: some panels of the columns of one group, over some images. */
+typedef struct {
+    int64_t group, panel, panels, image, images;
+} ConvolutionPart;
 
 /* A block may have so many pixels, and so many rows or columns. */
 enum { CONVOLUTION_PIXELS = 256 };
@@ -38,12 +49,10 @@ typedef struct {
     /* All channels of a block of the target. bias (the target's channels) may be NULL. */
     void (*block)(void *out, const void *x, const void *packed, const void *bias,
                   const Convolution *shape, const ConvolutionBlock *block);
-    /* One panel of the weight's gradient, summed over some images: x are the images that the
-     * convolution reads, grad_out the gradient of what it makes. Writes that panel of the columns
-     * of grad_weight, no others. */
+    /* A part of the weight's gradient: x are the images that the convolution reads, grad_out the
+     * gradient of what it makes. Writes those columns of grad_weight, no others. */
     void (*weights)(void *grad_weight, const void *x, const void *grad_out,
-                    const Convolution *shape, int64_t group, int64_t panel, int64_t image,
-                    int64_t images);
+                    const Convolution *shape, const ConvolutionPart *part);
 } ConvolutionBodies;
 
 #endif
