@@ -14,6 +14,26 @@ from bench.peers.verify import Verifier, verified_steps
 SMALL = [
     Row("mse", "", (3, 5, 2, 1), batch=7, batches=1, loss="mse"),
     Row("ce", "", (3, 5, 4), batch=7, batches=1),
+    Row(
+        "images",
+        "",
+        (6, 3, 4),
+        batch=5,
+        batches=1,
+        image=(9, 8, 2),
+        convolutions=((3, True), (6, False)),
+    ),
+    Row(
+        "normed images",
+        "",
+        (24, 4),
+        batch=5,
+        batches=1,
+        image=(5, 4, 2),
+        convolutions=((3, False), (6, True)),
+        padding="same",
+        batchnorm=True,
+    ),
     Row("norm", "", (3, 5, 6, 4), batch=7, batches=1, batchnorm=True),
 ]
 

@@ -22,7 +22,22 @@ class FastdlFit(Peer):
 
     def build(self, weights, x, y):
         row = self.row
-        parts = [layers.Input((row.widths[0],))]
+        parts = [layers.Input(row.inputs)]
+        for filters, pooled in row.convolutions:
+            if row.batchnorm:
+                parts.append(layers.Conv2D(filters, 3, padding=row.padding, use_bias=False))
+                parts.append(
+                    layers.BatchNormalization(
+                        momentum=BATCHNORM_MOMENTUM, epsilon=BATCHNORM_EPSILON
+                    )
+                )
+                parts.append(layers.Activation("relu"))
+            else:
+                parts.append(layers.Conv2D(filters, 3, padding=row.padding, activation="relu"))
+            if pooled:
+                parts.append(layers.MaxPooling2D(2))
+        if row.convolutions:
+            parts.append(layers.Flatten())
         for width in row.widths[1:-1]:
             if row.batchnorm:
                 parts.append(layers.Dense(width, use_bias=False))

@@ -15,18 +15,34 @@ from .rows import BATCHNORM_EPSILON, BATCHNORM_MOMENTUM
 __all__ = ["JaxJit", "new_state", "train_step"]
 
 
+def _normalized(row, a, w, axes, running, updated):
+    """BatchNorm over all axes but the last; its running statistics go to ``updated``."""
+    mean, variance = a.mean(axes), a.var(axes)
+    updated += [
+        BATCHNORM_MOMENTUM * old + (1 - BATCHNORM_MOMENTUM) * new
+        for old, new in zip(running[len(updated) :], (mean, variance), strict=False)
+    ]
+    return next(w) * (a - mean) * jax.lax.rsqrt(variance + BATCHNORM_EPSILON)
+
+
 def _loss(row, weights, running, key, x, y):
     """The loss of a batch, and the running statistics that it leaves."""
     w, a, updated = iter(weights), x, []
+    for _, pooled in row.convolutions:
+        layout = ("NHWC", "HWIO", "NHWC")
+        a = jax.lax.conv_general_dilated(
+            a, next(w), (1, 1), row.padding.upper(), dimension_numbers=layout
+        )
+        if row.batchnorm:
+            a = _normalized(row, a, w, (0, 1, 2), running, updated)
+        a = jax.nn.relu(a + next(w))
+        if pooled:
+            a = jax.lax.reduce_window(a, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    a = a.reshape(len(a), -1)
     for k in range(len(row.widths) - 2):
         a = a @ next(w)
         if row.batchnorm:
-            mean, variance = a.mean(0), a.var(0)
-            a = next(w) * (a - mean) * jax.lax.rsqrt(variance + BATCHNORM_EPSILON)
-            updated += [
-                BATCHNORM_MOMENTUM * old + (1 - BATCHNORM_MOMENTUM) * new
-                for old, new in zip(running[2 * k :], (mean, variance), strict=False)
-            ]
+            a = _normalized(row, a, w, (0,), running, updated)
         a = jax.nn.relu(a + next(w))
         if row.dropout:
             keep = jax.random.bernoulli(jax.random.fold_in(key, k), 1 - row.dropout, a.shape)
@@ -63,7 +79,8 @@ def train_step(row, state, x, y):
 def new_state(row, weights):
     moments = [[jnp.zeros_like(w) for w in weights if row.optimizer == "adam"] for _ in "mv"]
     running = []
-    for width in row.widths[1:-1] if row.batchnorm else ():
+    widths = [*(filters for filters, _ in row.convolutions), *row.widths[1:-1]]
+    for width in widths if row.batchnorm else ():
         running += [jnp.zeros(width), jnp.ones(width)]
     return (
         [jnp.array(w) for w in weights],

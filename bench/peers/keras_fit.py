@@ -27,7 +27,22 @@ class KerasFit(Peer):
 
     def build(self, weights, x, y):
         row, layers = self.row, keras.layers
-        model = keras.Sequential([layers.Input((row.widths[0],))])
+        model = keras.Sequential([layers.Input(row.inputs)])
+        for filters, pooled in row.convolutions:
+            if row.batchnorm:
+                model.add(layers.Conv2D(filters, 3, padding=row.padding, use_bias=False))
+                model.add(
+                    layers.BatchNormalization(
+                        momentum=BATCHNORM_MOMENTUM, epsilon=BATCHNORM_EPSILON
+                    )
+                )
+                model.add(layers.Activation("relu"))
+            else:
+                model.add(layers.Conv2D(filters, 3, padding=row.padding, activation="relu"))
+            if pooled:
+                model.add(layers.MaxPooling2D(2))
+        if row.convolutions:
+            model.add(layers.Flatten())
         for width in row.widths[1:-1]:
             if row.batchnorm:
                 model.add(layers.Dense(width, use_bias=False))

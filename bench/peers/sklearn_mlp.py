@@ -15,6 +15,8 @@ class SklearnMLP(Peer):
 
     def build(self, weights, x, y):
         row = self.row
+        if row.convolutions:
+            raise Unsupported("scikit-learn has no convolutions")
         if row.batchnorm or row.dropout:
             raise Unsupported("scikit-learn has no BatchNorm and no Dropout")
         # Its squared loss is half of ours: twice the rate, or half the epsilon, is the same step.

@@ -11,6 +11,13 @@ from .rows import BATCHNORM_EPSILON, BATCHNORM_MOMENTUM
 __all__ = ["TorchEager"]
 
 
+class _Flat(nn.Module):
+    """Images as rows in the order (height, width, channels), in which they lie in memory."""
+
+    def forward(self, x):
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
 class TorchEager(Peer):
     """The plain loop: zero_grad, forward, backward, step."""
 
@@ -29,6 +36,22 @@ class TorchEager(Peer):
         given = iter(torch.from_numpy(w.copy()) for w in weights)
         layers: list[nn.Module] = []
         last = len(row.widths) - 2
+        for filters, pooled in row.convolutions:
+            kernel = next(given).permute(3, 2, 0, 1)
+            padding = int(row.padding == "same")
+            layers.append(
+                nn.Conv2d(kernel.shape[1], filters, 3, padding=padding, bias=not row.batchnorm)
+            )
+            layers[-1].weight.data = kernel.contiguous(memory_format=torch.channels_last)
+            if row.batchnorm:
+                layers.append(nn.BatchNorm2d(filters, BATCHNORM_EPSILON, 1 - BATCHNORM_MOMENTUM))
+                layers[-1].weight.data = next(given)
+            layers[-1].bias.data = next(given)
+            layers.append(nn.ReLU())
+            if pooled:
+                layers.append(nn.MaxPool2d(2))
+        if row.convolutions:
+            layers.append(_Flat())
         for k, (i, o) in enumerate(zip(row.widths, row.widths[1:], strict=False)):
             normalized = row.batchnorm and k < last
             layers.append(nn.Linear(i, o, bias=not normalized))
@@ -45,9 +68,12 @@ class TorchEager(Peer):
         self.criterion = nn.MSELoss() if row.loss == "mse" else nn.CrossEntropyLoss()
         kind = torch.optim.Adam if row.optimizer == "adam" else torch.optim.SGD
         self.optimizer = kind(self.network.parameters(), lr=row.learning_rate, fused=True)
+        images = torch.from_numpy(x)
+        if row.image:  # (batch, channels, height, width), lying as they did
+            images = images.permute(0, 3, 1, 2)
         self.data = list(
             zip(
-                torch.from_numpy(x).split(row.batch),
+                images.split(row.batch),
                 torch.from_numpy(y).split(row.batch),
                 strict=True,
             )
@@ -72,4 +98,5 @@ class TorchEager(Peer):
 
     def weights(self):
         arrays = [p.detach().numpy() for p in self.network.parameters()]
-        return [a.T if a.ndim == 2 else a for a in arrays]
+        turned = {2: (1, 0), 4: (2, 3, 1, 0)}
+        return [a.transpose(turned[a.ndim]) if a.ndim in turned else a for a in arrays]

@@ -12,8 +12,9 @@ __all__ = ["LOSS_TOLERANCE", "WEIGHT_TOLERANCE", "Verifier", "verified_steps"]
 #: of the mean loss over the steps, relative
 LOSS_TOLERANCE = 1e-4
 #: of each array: |array - reference| over |reference - start|, Euclidean norms. float32 is off by
-#: some 1e-5, and by 4e-3 for each ReLU of M1 that rounding moves to its other side.
-WEIGHT_TOLERANCE = 1e-2
+#: some 1e-5, by 4e-3 for each ReLU of M1 that rounding moves to its other side, by 1.1e-2 in C1,
+#: where Adam's first step makes as much of small gradients as of large ones.
+WEIGHT_TOLERANCE = 1.5e-2
 
 
 def verified_steps(name: str) -> int:

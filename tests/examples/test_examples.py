@@ -51,6 +51,18 @@ def test_a2_finds_the_line_and_refuses_the_wrong_shape(example):
     assert "sgd_update" in message and "(100,)" in message
 
 
+def test_a3_learns_digits(example):
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    history, accuracy = example("a3_cnn_digits").main(epochs=3, verbose=0)
+    assert len(history.history["loss"]) == 3
+    assert accuracy > 0.95
+
+
+def test_a3_says_which_files_it_misses(example, tmp_path):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        example("a3_cnn_digits").main(str(tmp_path), epochs=1, verbose=0)
+
+
 def test_a4_learns_digits(example):
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     history, accuracy = example("a4_mlp_digits").main(epochs=10, verbose=0)
