@@ -53,6 +53,7 @@ _CONVOLUTION = Geometry(
         {"bottom": -1, "right": -1, "top": 2, "left": 3},
         {"groups": 2},
         {"groups": 3, "top": 1, "left": 1, "right": 1, "stride_width": 2},
+        {"groups": 9, "top": 1, "left": 1, "stride_width": 2},  # of one channel each, mostly
     ),
     extents=(
         ((0,), (4, 5, 2, 3, 3, 2)),
