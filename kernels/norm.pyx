@@ -4,7 +4,7 @@ Shapes: x, out and their gradients are (B, C), everything else of batch norm (C,
 
 Batch norm cuts its matrices into blocks of rows and, where they are wide, panels of columns, about
 ELEMENTS elements each, and every phase over them cuts alike, so that a thread meets again what is
-still in its cache. A block's sums go to a place of their own in the workspace; the next phase adds
+still in its cache: it writes backwards, beginning with what it read last. A block's sums go to a place of their own in the workspace; the next phase adds
 them up in the order of the blocks, a piece for NORM_MERGE columns. No two pieces write to the same
 place. Statistics read each element once (4 bytes in float32), a forward reads and writes it (8), a
 backward reads two for the sums, then reads two and writes one (20).
@@ -21,7 +21,7 @@ from fastdl.kernels.runner cimport (
 
 
 cdef extern from "simd/norm.h" nogil:
-    enum: NORM_RUN, NORM_PANEL, NORM_PADDING, NORM_MERGE
+    enum: NORM_RUN, NORM_PANEL, NORM_PADDING, NORM_MERGE, FAR_BYTES
     int64_t folded_rows(int64_t columns)
 
 
@@ -87,6 +87,10 @@ cdef int64_t merge_pieces(const Op *op) noexcept nogil:
     return ceil_divide(op.sizes[0], NORM_MERGE)
 
 
+cdef bint is_far(const Op *op, const Context *context) noexcept nogil:
+    return op_rows(op, context) * op.sizes[0] * op.itemsize >= FAR_BYTES
+
+
 cdef double matrix_cost(const Op *op, const Context *context, double nanoseconds) noexcept nogil:
     return nanoseconds * op_rows(op, context) * op.sizes[0] * op.itemsize / 4
 
@@ -115,7 +119,8 @@ cdef void statistics_piece(
             columns_of(op, 3 * cut.block) + cut.column_bytes,
             columns_of(op, 3 * cut.block + 1) + cut.column_bytes,
             columns_of(op, 3 * cut.block + 2) + cut.column_bytes,
-            op.arguments[X] + cut.bytes, cut.rows, cut.columns, cut.stride)
+            op.arguments[X] + cut.bytes, cut.rows, cut.columns, cut.stride,
+            is_far(op, context))
     else:
         column = piece * NORM_MERGE
         at = column * op.itemsize
@@ -173,7 +178,7 @@ cdef void forward_piece(
             op.arguments[FORWARD_OUT] + cut.bytes, op.arguments[FORWARD_X] + cut.bytes,
             op.arguments[FORWARD_MEAN] + cut.column_bytes, columns_of(op, 0) + cut.column_bytes,
             shifted(op.arguments[FORWARD_BETA], cut.column_bytes),
-            cut.rows, cut.columns, cut.stride)
+            cut.rows, cut.columns, cut.stride, is_far(op, context))
 
 
 cdef double forward_cost(const Op *op, const Context *context, int phase) noexcept nogil:
@@ -190,6 +195,7 @@ forward_kernel.pieces = forward_pieces
 forward_kernel.run_piece = forward_piece
 forward_kernel.cost = forward_cost
 forward_kernel.workspace = forward_workspace
+forward_kernel.backwards = 1 << 1
 register("batchnorm_forward", &forward_kernel, "out x mean variance gamma beta", "epsilon")
 register("batchnorm_inference", &forward_kernel, "out x mean variance gamma beta", "epsilon")
 
@@ -200,6 +206,7 @@ register("batchnorm_inference", &forward_kernel, "out x mean variance gamma beta
 cdef enum: GRAD_X, GRAD_GAMMA, GRAD_BETA, GRAD_OUT, BACKWARD_X, BACKWARD_MEAN, BACKWARD_VARIANCE
 cdef enum: BACKWARD_GAMMA = 7
 cdef enum: SCALE, CENTER, SLOPE, SUMS
+cdef enum: OWN_STATISTICS, GIVEN_STATISTICS     # variants: whose gradient counts, and constants
 
 
 cdef int64_t backward_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
@@ -212,7 +219,8 @@ cdef void backward_sums(const Op *op, const Context *context, int64_t piece) noe
         columns_of(op, SUMS + 2 * cut.block) + cut.column_bytes,
         columns_of(op, SUMS + 2 * cut.block + 1) + cut.column_bytes,
         op.arguments[GRAD_OUT] + cut.bytes, op.arguments[BACKWARD_X] + cut.bytes,
-        op.arguments[BACKWARD_MEAN] + cut.column_bytes, cut.rows, cut.columns, cut.stride)
+        op.arguments[BACKWARD_MEAN] + cut.column_bytes, cut.rows, cut.columns, cut.stride,
+        is_far(op, context))
 
 
 cdef void backward_merge(const Op *op, const Context *context, int64_t piece) noexcept nogil:
@@ -225,37 +233,31 @@ cdef void backward_merge(const Op *op, const Context *context, int64_t piece) no
         smaller(NORM_MERGE, op.sizes[0] - piece * NORM_MERGE), op.sizes[0])
 
 
-cdef void backward_piece(
-    const Op *op, const Context *context, int phase, int64_t piece
-) noexcept nogil:
-    cdef Cut cut
-    if phase == 0:
-        backward_sums(op, context, piece)
-    elif phase == 1:
-        backward_merge(op, context, piece)
+cdef void backward_rows(const Op *op, const Context *context, int64_t piece) noexcept nogil:
+    cdef Cut cut = cut_of(op, context, piece)
+    cdef char *scale = columns_of(op, SCALE) + cut.column_bytes
+    if op.kernel.variant == GIVEN_STATISTICS:
+        op.bodies.norm.batch_forward(
+            op.arguments[GRAD_X] + cut.bytes, op.arguments[GRAD_OUT] + cut.bytes, NULL, scale,
+            NULL, cut.rows, cut.columns, cut.stride, is_far(op, context))
     else:
-        cut = cut_of(op, context, piece)
         op.bodies.norm.batch_backward(
             op.arguments[GRAD_X] + cut.bytes, op.arguments[GRAD_OUT] + cut.bytes,
             op.arguments[BACKWARD_X] + cut.bytes, op.arguments[BACKWARD_MEAN] + cut.column_bytes,
-            columns_of(op, SCALE) + cut.column_bytes, columns_of(op, CENTER) + cut.column_bytes,
-            columns_of(op, SLOPE) + cut.column_bytes, cut.rows, cut.columns, cut.stride)
+            scale, columns_of(op, CENTER) + cut.column_bytes,
+            columns_of(op, SLOPE) + cut.column_bytes, cut.rows, cut.columns, cut.stride,
+            is_far(op, context))
 
 
-cdef void inference_backward_piece(
+cdef void backward_piece(
     const Op *op, const Context *context, int phase, int64_t piece
 ) noexcept nogil:
-    cdef Cut cut
     if phase == 0:
         backward_sums(op, context, piece)
     elif phase == 1:
         backward_merge(op, context, piece)
     else:
-        cut = cut_of(op, context, piece)
-        op.bodies.norm.batch_forward(
-            op.arguments[GRAD_X] + cut.bytes, op.arguments[GRAD_OUT] + cut.bytes,
-            NULL, columns_of(op, SCALE) + cut.column_bytes, NULL,
-            cut.rows, cut.columns, cut.stride)
+        backward_rows(op, context, piece)
 
 
 cdef double backward_cost(const Op *op, const Context *context, int phase) noexcept nogil:
@@ -272,12 +274,14 @@ backward_kernel.pieces = backward_pieces
 backward_kernel.run_piece = backward_piece
 backward_kernel.cost = backward_cost
 backward_kernel.workspace = backward_workspace
+backward_kernel.backwards = 1 << 2
+backward_kernel.variant = OWN_STATISTICS
 register(
     "batchnorm_backward", &backward_kernel,
     "grad_x grad_gamma grad_beta grad_out x mean variance gamma", "epsilon")
 
 cdef Kernel inference_backward_kernel = backward_kernel
-inference_backward_kernel.run_piece = inference_backward_piece
+inference_backward_kernel.variant = GIVEN_STATISTICS
 register(
     "batchnorm_inference_backward", &inference_backward_kernel,
     "grad_x grad_gamma grad_beta grad_out x mean variance gamma", "epsilon")

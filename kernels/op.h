@@ -57,6 +57,9 @@ typedef struct {
     void (*span)(const Op *op, const Context *context, int64_t start, int64_t count);
     double nanoseconds; /* of an elementwise op: the time for one element, for its cost */
     int64_t variant;    /* which of them, where several ops share these functions */
+    /* Bit p: each thread goes through its pieces of phase p from the last to the first, as they read
+     * again what the phase, or the op, before has just read: what it read last is still cached. */
+    int backwards;
 } Kernel;
 
 /* Step, seed and learning rate of an op that has its own, and the kernel that is to see them. */

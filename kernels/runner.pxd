@@ -87,7 +87,7 @@ cdef extern from "simd/bodies.h" nogil:
     ctypedef struct NormBodies:
         void (*batch_statistics)(
             void *shift, void *mean, void *square, const void *x, int64_t rows, int64_t columns,
-            int64_t stride) noexcept nogil
+            int64_t stride, int far) noexcept nogil
         void (*batch_merge)(
             void *mean, void *variance, const void *parts, int64_t rows, int64_t block_rows,
             int64_t columns, int64_t stride) noexcept nogil
@@ -96,10 +96,10 @@ cdef extern from "simd/bodies.h" nogil:
         ) noexcept nogil
         void (*batch_forward)(
             void *out, const void *x, const void *mean, const void *scale, const void *beta,
-            int64_t rows, int64_t columns, int64_t stride) noexcept nogil
+            int64_t rows, int64_t columns, int64_t stride, int far) noexcept nogil
         void (*batch_sums)(
             void *sum, void *product, const void *grad_out, const void *x, const void *mean,
-            int64_t rows, int64_t columns, int64_t stride) noexcept nogil
+            int64_t rows, int64_t columns, int64_t stride, int far) noexcept nogil
         void (*batch_backward_merge)(
             void *grad_gamma, void *grad_beta, void *scale, void *center, void *slope,
             const void *parts, const void *variance, const void *gamma, double epsilon,
@@ -107,7 +107,7 @@ cdef extern from "simd/bodies.h" nogil:
         void (*batch_backward)(
             void *grad_x, const void *grad_out, const void *x, const void *mean,
             const void *scale, const void *center, const void *slope, int64_t rows,
-            int64_t columns, int64_t stride) noexcept nogil
+            int64_t columns, int64_t stride, int far) noexcept nogil
         void (*batch_update)(
             void *running, const void *batch, double momentum, double factor, int64_t n
         ) noexcept nogil
@@ -363,6 +363,7 @@ cdef extern from "op.h" nogil:
     ctypedef struct Kernel:
         double nanoseconds
         int64_t variant
+        int backwards
         int phases
         int64_t (*pieces)(const Op *op, const Context *context, int phase) noexcept nogil
         void (*run_piece)(

@@ -256,6 +256,10 @@ cdef int share_of_stages(
             if share > 1:
                 piece = stage.pieces * thread // share
                 end = stage.pieces * (thread + 1) // share
+            if op.kernel.backwards >> stage.phase & 1:
+                while end > piece:
+                    end -= 1
+                    op.kernel.run_piece(op, context, stage.phase, end)
             while piece < end:
                 op.kernel.run_piece(op, context, stage.phase, piece)
                 piece += 1

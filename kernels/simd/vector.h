@@ -124,6 +124,36 @@ INLINE void store(real *p, vec x, int64_t lanes) {
     else store_part(p, x, lanes);
 }
 
+/* For arrays beyond the caches, which would drive out all else and be read before they are written:
+ * stores that go past the caches, where there are such. p is aligned to the vector. Other threads
+ * see them after far_stores_end. */
+#if defined(__clang__)
+INLINE void store_far(real *p, vec x) { __builtin_nontemporal_store(x, (vec *)p); }
+#elif defined(__AVX512F__) && REAL_BITS == 32
+INLINE void store_far(real *p, vec x) { _mm512_stream_ps(p, (__m512)x); }
+#elif defined(__AVX512F__)
+INLINE void store_far(real *p, vec x) { _mm512_stream_pd(p, (__m512d)x); }
+#elif defined(__AVX2__) && REAL_BITS == 32
+INLINE void store_far(real *p, vec x) { _mm256_stream_ps(p, (__m256)x); }
+#elif defined(__AVX2__)
+INLINE void store_far(real *p, vec x) { _mm256_stream_pd(p, (__m256d)x); }
+#else
+INLINE void store_far(real *p, vec x) { store(p, x, LANES); }
+#endif
+
+INLINE void far_stores_end(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_sfence();
+#endif
+}
+
+/* Elements of a line of the cache, and those of the n from p on that are before its first whole one. */
+enum { LINE = 64 / sizeof(real) };
+INLINE int64_t line_lead(const real *p, int64_t n) {
+    const int64_t lead = (int64_t)(-(uintptr_t)p % 64 / sizeof(real));
+    return lead < n ? lead : n;
+}
+
 /* m ? a : b in each lane; m is all ones or all zeros, as comparisons give it. */
 INLINE vec select(ivec m, vec a, vec b) { return (vec)((m & (ivec)a) | (~m & (ivec)b)); }
 
