@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from bench.peers import __main__ as runner
+from bench.peers import report
 from bench.peers.reference import loss_and_gradients, train
 from bench.peers.rows import ROWS, Row, data, initial_weights
 from bench.peers.verify import Verifier, verified_steps
@@ -67,3 +70,45 @@ def test_wrong_training_is_found(name):
     assert not compared(replace(row, learning_rate=1.02 * row.learning_rate), start, steps)
     assert not compared(row, start, steps + 1)
     assert not compared(row, [1.01 * w for w in start], steps)
+
+
+class Scripted:
+    """A process that answers with these seconds, one after the other, or an error in the end."""
+
+    def __init__(self, name, *seconds):
+        self.name, self.seconds, self.ended = name, list(seconds), 0
+
+    def ask(self, request, timeout):
+        if request.get("end"):
+            self.ended += 1
+            return {}
+        if self.seconds:
+            return {"seconds": self.seconds.pop(0), "steps": 2}
+        return {"error": "gone"}
+
+
+def timed(*processes):
+    figures = {p.name: {"samples": [], "fastest": [], "call_seconds": []} for p in processes}
+    runner._time(figures, list(processes), SimpleNamespace(quick=False, rounds=3, seconds=0.1))
+    return figures
+
+
+@pytest.fixture
+def no_pause(monkeypatch):
+    monkeypatch.setattr(runner, "_SETTLE", 0.0)
+
+
+def test_samples_that_are_too_long_are_taken_once(no_pause):
+    processes = Scripted("fastdl", 3.0), Scripted("torch", 4.0)
+    figures = timed(*processes)
+    assert figures["fastdl"]["samples"] == [1.5] and figures["torch"]["fastest"] == [2.0]
+    assert [p.ended for p in processes] == [1, 1]
+
+
+def test_one_that_is_too_long_leaves_the_others(no_pause):
+    figures = timed(Scripted("fastdl", 0.2, 0.8, 0.4), Scripted("torch", 4.0), Scripted("keras"))
+    assert figures["fastdl"] == {"samples": [0.2], "fastest": [0.1], "call_seconds": []}
+    assert figures["torch"]["samples"] == [2.0] and figures["keras"]["error"] == "gone"
+    run = {"threads": 1, "rows": {"S4": figures}, "ceilings": [], "versions": {}}
+    text = report.table(run)
+    assert "| 2,000,000 (10×) |" in text and "| 2,000,000 (20×) |" in text

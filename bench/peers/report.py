@@ -44,8 +44,8 @@ def table(run) -> str:
     for name in PEERS:
         if reason := _absent(run, name):
             notes[f"{name}: {reason}"] = None
-    parts = ["\n".join(lines), _calls(run, names), "\n".join(f"- {note}" for note in notes)]
-    parts += [_ceilings(run), _versions(run)]
+    parts = ["\n".join(lines), _fastest(run, names), _calls(run, names)]
+    parts += ["\n".join(f"- {note}" for note in notes), _ceilings(run), _versions(run)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -82,6 +82,11 @@ def _seconds(entries, name):
     return statistics.median(samples) if samples else None
 
 
+def _shortest(entries, name):
+    samples = entries.get(name, {}).get("fastest")
+    return min(samples) if samples else None
+
+
 def _absent(run, name):
     """Why a peer ran no row at all; empty where it ran one."""
     reasons = [row[name].get("error") for row in run["rows"].values() if name in row]
@@ -100,7 +105,12 @@ def _cell(entries, name, row_name, ours, notes):
         return "**differs**"
     if seconds is None:
         return "same" if comparison else "–"
-    text = _microseconds(seconds)
+    return _time(name, seconds, ours)
+
+
+def _time(name, seconds, ours):
+    """Microseconds and, for another than fastdl's ``fit``, how many times as long."""
+    text = _digits(seconds * 1e6, 3)
     return text if name == "fastdl" or not ours else f"{text} ({_digits(seconds / ours, 2)}×)"
 
 
@@ -125,6 +135,22 @@ def _throughput(run, row, ours):
         return ["–", "–"]
     rate, peak = row.flops / ours, _median_ceiling(run, "fma_flops")
     return [_digits(rate / 1e9, 3), f"{100 * rate / peak:.0f} %" if peak else "–"]
+
+
+def _fastest(run, names):
+    """The fastest sample of each, which hardly knows what else ran on the machine."""
+    lines = []
+    for row_name, entries in run["rows"].items():
+        ours = _shortest(entries, "fastdl")
+        times = {name: _shortest(entries, name) for name in names}
+        if any(times.values()):
+            cells = [_time(name, s, ours) if s else "–" for name, s in times.items()]
+            lines.append(_line([row_name, *cells]))
+    if not lines:
+        return ""
+    title = "The fastest sample of any process, µs a step (how many times as long as `fit`'s):"
+    head = ["row", *names]
+    return "\n".join([title, "", _line(head), "|---|" + "--:|" * len(names), *lines])
 
 
 def _calls(run, names):
