@@ -21,7 +21,7 @@ import numpy as np
 from fastdl import runtime
 from fastdl.graph import fuse, prune, root
 from fastdl.kernels import eager
-from fastdl.kernels.step import Step
+from fastdl.kernels.step import Caller, Step
 from fastdl.layers.base import Layer, flatten, map_structure
 from fastdl.layout import consolidate, lower
 from fastdl.tensor import Node, Tensor, Trace, Variable, apply, changes
@@ -271,8 +271,10 @@ def _versions(layer: Layer) -> list[int]:
     return [layer._version, *(v for inner in layer.layers for v in _versions(inner))]
 
 
-class CompiledStep:
+class CompiledStep(Caller):
     """What `compiled_step` makes of a function."""
+
+    __call__: Callable[..., Any]
 
     def __init__(self, function: Callable[..., Any]) -> None:
         functools.update_wrapper(self, function)
@@ -281,8 +283,7 @@ class CompiledStep:
         self.name = getattr(function, "__name__", type(function).__name__)
         self._traced: dict[Any, _Traced] = {}
         self._making = threading.RLock()
-        #: What was run last, where it can be run again the short way.
-        self._last: _Traced | None = None
+        self.changes = changes
 
     def __repr__(self) -> str:
         return f"<compiled_step {self.name}>"
@@ -290,13 +291,8 @@ class CompiledStep:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the step; see `compiled_step`."""
-        last = self._last
-        if last is not None and last.native and not kwargs and not eager.is_tracing():
-            found = last.native.quick(args, changes.latest)
-            if found is not None:
-                return found[0] if last.plain else last.arrange(found)
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Runs the step, whatever it is called with."""
         if eager.is_tracing():
             return self.function(*args, **kwargs)
         leaves = flatten(args) if not kwargs else [*flatten(args), *flatten(kwargs)]
@@ -324,7 +320,8 @@ class CompiledStep:
         results = self._run(traced, arrays)
         if not kwargs and len(arrays) == len(args):
             traced.allow_quick(arrays)
-            self._last = traced if traced.quick else None
+            self.step = traced.native if traced.quick else None
+            self.arrange = None if traced.plain else traced.arrange
         return results[0] if traced.plain else traced.arrange(results)
 
     def _run(self, traced: _Traced, arrays: list[np.ndarray]) -> Any:

@@ -119,9 +119,6 @@ class Tensor(Value):
         """The value of a tensor of one element as a Python number."""
         return self.value.item()
 
-    def __float__(self) -> float:
-        return float(self._single())
-
     def __int__(self) -> int:
         return int(self._single())
 
@@ -648,13 +645,16 @@ def constant(value: Any, dtype: Any = None) -> Tensor:
     return eager.wrap(np.array(_as_value(value, dtype)))
 
 
+_TYPES = frozenset(map(np.dtype, ("float32", "float64", "int64")))
+
+
 def _as_value(value: Any, dtype: Any) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"a tensor wants real numbers, got {array.dtype}")
     if dtype is None:
         dtype = runtime.floatx() if array.dtype.kind == "f" else np.int64
-    elif np.dtype(dtype).name not in ("float32", "float64", "int64"):
+    elif (dtype := np.dtype(dtype)) not in _TYPES:
         raise ValueError(f"constant: dtype must be float32, float64 or int64, got {dtype!r}")
     return np.asarray(array, dtype, order="C")
 

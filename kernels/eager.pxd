@@ -23,3 +23,6 @@ cdef class Value:
 
 # A tensor with this array as its value.
 cdef Value make(cnp.ndarray array)
+
+# Whether calls on weights alone are symbolic in this thread.
+cdef bint is_traced() noexcept

@@ -73,6 +73,10 @@ def is_tracing() -> bool:
     return tracing != 0
 
 
+cdef bint is_traced() noexcept:
+    return tracing != 0
+
+
 # --- values --------------------------------------------------------------------------------------
 
 cdef class Value:
@@ -117,6 +121,15 @@ cdef class Value:
     def is_eager(self) -> bool:
         """Whether it has a value and is no weight."""
         return self.array is not None and not self.weight
+
+    def __float__(self):
+        cdef cnp.ndarray array = self.array
+        if array is not None and cnp.PyArray_SIZE(array) == 1:
+            if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT:
+                return <double> (<float *> cnp.PyArray_DATA(array))[0]
+            if cnp.PyArray_TYPE(array) == cnp.NPY_DOUBLE:
+                return (<double *> cnp.PyArray_DATA(array))[0]
+        return float(self._single())
 
     def become_weight(self) -> None:
         """From now on it is symbolic wherever others are."""

@@ -3,7 +3,7 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
-from fastdl.kernels.runner cimport Context, Loop, Op, Stage
+from fastdl.kernels.runner cimport Context, Loop, Op, Stage, Team
 
 
 # An answer that takes longer than this, in nanoseconds, lets others have the GIL meanwhile.
@@ -75,11 +75,10 @@ cdef class Program:
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil
 
 
-# Roughly the nanoseconds that one batch takes on one thread.
-cdef double total_cost(const Op *ops, int count, const Context *context) noexcept nogil
-
-# The ops one after the other, on this thread.
-cdef void run_alone(const Op *ops, int count, const Context *context) noexcept nogil
+# One thread's share of all batches of a stretch.
+cdef void share_of_stretch(
+    const Plan *cut, const Stretch *stretch, Team *team, int thread, int size
+) noexcept nogil
 
 # Whether the gather op can read rows of the source into the buffer; and to have it do so.
 cdef bint fits(cnp.ndarray source, cnp.ndarray buffer) noexcept

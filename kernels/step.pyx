@@ -11,12 +11,12 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from fastdl.kernels.dispatch cimport bodies_of
-from fastdl.kernels.eager cimport Value, make
+from fastdl.kernels.eager cimport Value, is_traced, make
 from fastdl.kernels.program cimport (
-    WORTH_RELEASING, Program, Stretch, fits, point_at, run_alone, total_cost,
+    WORTH_RELEASING, Program, Stretch, fits, point_at, share_of_stretch,
 )
 from fastdl.kernels.runner cimport (
-    Context, Kernel, Memo, Numbers, Op, flush_denormals, is_forced, note_run, restore_denormals,
+    Context, Kernel, Numbers, Op, Team, is_forced, note_run, team_start, threads_now,
 )
 
 cnp.import_array()
@@ -58,8 +58,8 @@ cdef class Step:
     cdef int *owner
     cdef int count
     cdef list results
-    cdef int64_t costed_rows
-    cdef double cost
+    cdef int64_t cut_rows           # of the batch that the program was last cut for
+    cdef int cut_threads            # ... and for how many threads; 0: for any number, as forced
     cdef list optimizers, layers, checks, whole     # of quick calls
     cdef object latest
 
@@ -115,15 +115,16 @@ cdef class Step:
         RuntimeError
             If another thread is running this step.
         """
+        return self.run_batch(sources, numbers)
+
+    cdef list run_batch(self, object sources, list numbers):
         cdef Program program = self.program
-        cdef Context context
         cdef Stretch stretch
-        cdef Memo memo
+        cdef Team team
         cdef int64_t rows = 1, step, seed
         cdef double rate
         cdef cnp.ndarray array
-        cdef uint64_t state
-        cdef int i, ops = program.feeds + program.heads
+        cdef int i
         if len(sources) != program.feeds:
             return None
         for i in range(program.feeds):
@@ -138,41 +139,41 @@ cdef class Step:
             rows = array.shape[0]
         if not 1 <= rows <= program.capacity:
             return None
-        memset(&context, 0, sizeof(context))
-        context.rows = rows
         for i in range(self.count):
             step, seed, rate = <tuple> numbers[self.owner[i]]
             self.numbers[i].step, self.numbers[i].seed = step, seed
             self.numbers[i].learning_rate = rate
-        if rows != self.costed_rows:
-            self.cost = total_cost(program.ops, ops, &context)
-            program.give_workspace(rows)
-            program.give_copies(1)
-            self.costed_rows = rows
+        memset(&stretch, 0, sizeof(stretch))
+        stretch.batch = stretch.total = rows
+        stretch.count = 1
         program.enter()
         try:
             for i in range(program.feeds):
                 point_at(&program.ops[i], sources[i])
-            if self.cost <= WORTH_RELEASING and not is_forced():
-                memo.known = 0
-                context.memo = &memo
-                state = flush_denormals()
-                run_alone(program.ops, ops, &context)
-                restore_denormals(state)
+            if rows != self.cut_rows:
+                self.cut(rows)
+            if program.cost <= WORTH_RELEASING and not is_forced():
+                team_start(&team)
+                share_of_stretch(&program.plan_, &stretch, &team, 0, 1)
             else:
-                memset(&stretch, 0, sizeof(stretch))
-                stretch.batch = stretch.total = rows
-                stretch.count = 1
                 note_run(1)
                 try:
+                    if is_forced() or threads_now() != self.cut_threads:
+                        self.cut(rows)
                     with nogil:
-                        program.prepare(rows, rows)
                         program.run_stretch(&stretch)
                 finally:
                     note_run(-1)
             return [copy_of(buffer, rows if per_row else -1) for buffer, per_row in self.results]
         finally:
             program.leave()
+
+    cdef int cut(self, int64_t rows) except -1:
+        """Has the program cut its ops for batches of so many rows."""
+        self.cut_rows = 0
+        self.program.prepare(rows, rows)
+        self.cut_rows, self.cut_threads = rows, 0 if is_forced() else threads_now()
+        return 0
 
     def allow_quick(
         self, list optimizers not None, list layers not None, list checks not None,
@@ -219,7 +220,7 @@ cdef class Step:
             numbers.append((
                 known.get("_draws", 0) + (<int> before + 1),
                 known["seed"] if "seed" in known else known["_seed"], 0.0))
-        results = self.run(sources, numbers)
+        results = self.run_batch(sources, numbers)
         if results is not None:
             for known, _before in self.optimizers:
                 known["iterations"] += 1
@@ -232,6 +233,32 @@ cdef class Step:
         if self.program.feeds + self.program.heads == 0:
             return True
         return self.program.ops[0].bodies == bodies_of(self.program.ops[0].itemsize == 8)
+
+
+cdef class Caller:
+    """What is called for step after step: by the short way, where the last step may take it.
+
+    Attributes
+    ----------
+    step : Step or None
+        What ran last, where `Step.quick` may be tried.
+    arrange : callable or None
+        Makes of its results what is returned; None: the first one is.
+    changes : object
+        Its ``latest`` is what `Step.quick` is given.
+    """
+
+    cdef dict __dict__
+    cdef public Step step
+    cdef public object arrange, changes
+
+    def __call__(self, *args, **kwargs):
+        """Runs the step; see `compiled_step`."""
+        if self.step is not None and not kwargs and not is_traced():
+            results = self.step.quick(args, self.changes.latest)
+            if results is not None:
+                return results[0] if self.arrange is None else self.arrange(results)
+        return self.call(args, kwargs)
 
 
 cdef Value copy_of(cnp.ndarray buffer, int64_t rows):
