@@ -1,6 +1,6 @@
 """The graph: what is done to a traced list of nodes before it becomes a Program.
 
-1. `pools_first` takes relu behind a max-pool that follows it.
+1. `rewritten` (rewrites.py) changes the forward pass: the same results by less work.
 2. `differentiate` walks the list backwards and adds the backward ops of the table.
 3. `fuse` makes elementwise nodes tails of the product that feeds them: they then run on each tile
    while it is in the cache, with the same bits as on their own.
@@ -12,13 +12,13 @@ Each is a function from nodes to nodes; `layout.py` then gives every tensor its 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fastdl.kernels.table import OPS
 from fastdl.repeat import Repeat, filled
 from fastdl.tensor import Node, Tensor, Trace, apply, apply_node, inside, reshape, root
 
-__all__ = ["Step", "differentiate", "fuse", "label_count", "pools_first", "prune", "root"]
+__all__ = ["Step", "differentiate", "fuse", "label_count", "prune", "root"]
 
 
 def label_count(nodes: Iterable[Node], tensor: Tensor) -> int | None:
@@ -40,43 +40,6 @@ def _length_of(node: Node, letter: str) -> int:
             at = argument.own_axes.index(letter) - len(argument.own_axes)
             return found.shape[at] or 0
     raise ValueError(f"{node.name}: nothing says how long axis {letter} is")
-
-
-# --- order --------------------------------------------------------------------------------------
-
-
-def pools_first(nodes: list[Node], keep: Iterable[Tensor], enabled: bool = True) -> list[Node]:
-    """The nodes, with each relu behind the max-pool that alone reads it, instead of before.
-
-    The largest of a window commutes with relu, and so do the gradients: where the largest is not
-    positive they are 0. Relu then has to do with the pooled elements alone, and nothing needs its
-    larger output until the backward pass.
-    """
-    readers: dict[Tensor, list[Node]] = {}
-    for node in nodes:
-        for tensor in node.inputs.values():
-            readers.setdefault(root(tensor), []).append(node)
-    kept = {root(t) for t in keep}
-    moved: dict[Node, list[Node]] = {}
-    for relu in nodes if enabled else ():
-        if relu.name != "relu_forward":
-            continue
-        out = relu.outputs["out"]
-        pools = readers.get(out, [])
-        if len(pools) != 1 or pools[0].name != "max_pool_forward" or out in kept:
-            continue
-        pool = pools[0]
-        if pool.inputs["x"] is not out:
-            continue
-        pooled = pool.outputs["out"]
-        largest = Tensor(pooled.shape)
-        first = replace(pool, inputs=relu.inputs, outputs={**pool.outputs, "out": largest})
-        then = replace(relu, inputs={"x": largest}, outputs={"out": pooled})
-        for node in (first, then):
-            for tensor in node.outputs.values():
-                tensor.node = node
-        moved[relu], moved[pool] = [], [first, then]
-    return [new for node in nodes for new in moved.get(node, [node])]
 
 
 # --- gradients ----------------------------------------------------------------------------------

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastdl import runtime
-from fastdl.graph import differentiate, fuse, pools_first, prune, root
+from fastdl.graph import differentiate, fuse, prune, root
 from fastdl.kernels import dispatch
 from fastdl.layers.base import flatten
 from fastdl.layout import Lowered, lower
 from fastdl.metrics.base import Metric, NativeMetric, plain, split
+from fastdl.rewrites import rewritten
 from fastdl.tensor import Tensor, Trace, Variable, apply
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ def _prediction(model: Model, capacity: int, weighted: bool) -> Compiled:
             apply("scale", x=t) if root(t) in inputs or root(t)._value is not None else t
             for t in outputs
         ]
-    nodes = pools_first(trace.nodes, outputs, model.fuse)
+    nodes = rewritten(trace.nodes, outputs, model.fuse)
     steps = fuse(prune(nodes, outputs), model.fuse)
     lowered = lower(
         steps,
@@ -359,7 +360,7 @@ def _evaluation(model: Model, capacity: int, weighted: bool) -> Compiled:
     with Trace(training=False) as trace:
         outputs = flatten(model.call_flat(inputs, training=False))
         objective = _Objective(model, outputs, weighted, gradients=False)
-    nodes = pools_first(trace.nodes, (), model.fuse)
+    nodes = rewritten(trace.nodes, (), model.fuse)
     return _with_totals(model, nodes, inputs, objective, capacity)
 
 
@@ -379,7 +380,7 @@ def training_program(
     with Trace(training=True) as forward:
         outputs = flatten(model.call_flat(inputs, training=True))
         objective = _Objective(model, outputs, weighted, gradients=True)
-    ahead = pools_first(forward.nodes, (), fused and model.fuse)
+    ahead = rewritten(forward.nodes, (), fused and model.fuse)
     backward, gradients = differentiate(ahead, objective.seeds, variables)
     with Trace(training=True) as updates:
         own = _own_memory(gradients, objective)

@@ -192,6 +192,38 @@ def test_a_prediction_does_not_write_the_index():
     assert lowered.buffer_bytes <= tensors + 4 * 64
 
 
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("pool", [MaxPooling2D((2, 3)), AveragePooling2D((3, 4), (4, 3))], ids=repr)
+@pytest.mark.parametrize("strides, padding", [(1, "valid"), (2, "same")])
+def test_convolutions_leave_out_what_no_window_reads(pool, strides, padding, fuse, float64):
+    from fastdl.programs import compiled
+
+    convolution = Conv2D(5, 3, strides, padding, activation="relu")
+    model = fastdl.Sequential([Input((23, 27, 2)), convolution, pool, Flatten(), Dense(2)])
+    model.fuse = fuse
+    model.compile("sgd", "mse")
+    x = numbers(3, 23, 27, 2)
+    whole = pool(convolution(x)).numpy()
+    model.fit(x, numbers(3, 2), verbose=0)  # makes the program that is looked at
+    nodes = [n for group in compiled(model, "train", 3).lowered.nodes for n in group]
+    made = next(n.outputs["out"].shape for n in nodes if n.name == "conv2d_forward")
+    wanted = [
+        (count - 1) * step + size
+        for count, step, size in zip(whole.shape[1:3], pool.strides, pool.pool_size, strict=True)
+    ]
+    assert list(made[1:3]) == wanted
+    assert fastdl.gradient_check(model, x, numbers(3, 2)) <= 1
+    first = fastdl.Sequential([Input((23, 27, 2)), convolution, pool])
+    np.testing.assert_allclose(first.predict(x), pool(convolution(x)).numpy(), rtol=1e-12)
+
+
+def test_a_convolution_that_others_read_too_stays_whole():
+    image = Input((7, 7, 2))
+    features = Conv2D(3, 3)(image)
+    model = fastdl.Model(image, [MaxPooling2D()(features), features])
+    assert model.predict(numbers(2, 7, 7, 2).astype(np.float32))[1].shape == (2, 5, 5, 3)
+
+
 BAD = [
     (lambda: MaxPooling2D(0), "pool_size"),
     (lambda: MaxPooling2D(2, strides=0), "strides"),

@@ -1,0 +1,117 @@
+"""What is done to the nodes of a forward pass before they are differentiated.
+
+1. `pools_first` takes relu behind a max-pool that follows it.
+2. `without_leftovers` lets a convolution leave out the rows and columns that no window of the
+   pooling behind it reads.
+
+Each is a function from nodes to nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fastdl.tensor import Node, Tensor, root
+
+__all__ = ["pools_first", "rewritten", "without_leftovers"]
+
+
+def rewritten(nodes: list[Node], keep: Iterable[Tensor], fused: bool = True) -> list[Node]:
+    """All of it; what only helps where ops are fused is left out if they aren't."""
+    kept = list(keep)
+    return without_leftovers(pools_first(nodes, kept) if fused else nodes, kept)
+
+
+def _readers(nodes: list[Node]) -> dict[Tensor, list[Node]]:
+    readers: dict[Tensor, list[Node]] = {}
+    for node in nodes:
+        for tensor in node.inputs.values():
+            readers.setdefault(root(tensor), []).append(node)
+    return readers
+
+
+def _renewed(node: Node, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> Node:
+    """The node with other tensors, which know that they come from it."""
+    new = replace(node, inputs=inputs, outputs=outputs)
+    for tensor in outputs.values():
+        tensor.node = new
+    return new
+
+
+def pools_first(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
+    """The nodes, with each relu behind the max-pool that alone reads it, instead of before.
+
+    The largest of a window commutes with relu, and so do the gradients: where the largest is not
+    positive they are 0. Relu then has to do with the pooled elements alone, and nothing needs its
+    larger output until the backward pass.
+    """
+    readers, kept = _readers(nodes), {root(t) for t in keep}
+    moved: dict[Node, list[Node]] = {}
+    for relu in nodes:
+        if relu.name != "relu_forward":
+            continue
+        out = relu.outputs["out"]
+        pools = readers.get(out, [])
+        if len(pools) != 1 or pools[0].name != "max_pool_forward" or out in kept:
+            continue
+        pool = pools[0]
+        if pool.inputs["x"] is not out:
+            continue
+        pooled = pool.outputs["out"]
+        largest = Tensor(pooled.shape)
+        first = _renewed(pool, relu.inputs, {**pool.outputs, "out": largest})
+        then = _renewed(relu, {"x": largest}, {"out": pooled})
+        moved[relu], moved[pool] = [], [first, then]
+    return [new for node in nodes for new in moved.get(node, [node])]
+
+
+def without_leftovers(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
+    """The nodes, with convolutions that make no rows and columns which nobody reads.
+
+    The windows of a pooling without padding often do not reach the last ones: those of 2 x 2 leave
+    out a sixth of a map of 11 x 11. Ops of one element between the two become smaller with it.
+    """
+    readers, kept = _readers(nodes), {root(t) for t in keep}
+    changed: dict[Node, Node] = {}
+    for pool in nodes:
+        if not pool.name.endswith("_pool_forward") or pool.options.get("padding") == "same":
+            continue
+        chain = [pool]
+        while (above := chain[-1].inputs["x"].node) is not None:
+            out = above.outputs.get("out")
+            if out is None or readers.get(out) != [chain[-1]] or out in kept:
+                break
+            chain.append(above)
+            if above.name == "conv2d_forward":
+                changed.update(_smaller(chain))
+            if above.op is None or not above.op.elementwise or len(above.inputs) > 1:
+                break
+    return [changed.get(node, node) for node in nodes]
+
+
+def _smaller(chain: list[Node]) -> dict[Node, Node]:
+    """A pooling, ops of one element and a convolution, from the last to the first, renewed."""
+    pool, convolution = chain[0], chain[-1]
+    options = dict(convolution.options)
+    shape = list(pool.inputs["x"].shape)
+    for axis, length, end in ((1, "height", "bottom"), (2, "width", "right")):
+        stride = pool.options[f"stride_{length}"]
+        windows = pool.outputs["out"].shape[axis]
+        assert windows is not None
+        reached = (windows - 1) * stride + pool.options[f"pool_{length}"]
+        left_over = (shape[axis] or 0) - reached
+        options[end] = options.get(end, 0) - left_over * options.get(f"stride_{length}", 1)
+        shape[axis] = reached
+    if tuple(shape) == pool.inputs["x"].shape:
+        return {}
+    changed = {}
+    inputs = convolution.inputs
+    for node in reversed(chain[1:]):
+        outputs = {"out": Tensor(tuple(shape))}
+        changed[node] = _renewed(node, inputs, outputs)
+        if node is convolution:
+            changed[node].options = options
+        inputs = {"x": outputs["out"]}
+    changed[pool] = _renewed(pool, inputs, pool.outputs)
+    return changed
