@@ -10,6 +10,7 @@ from fastdl.kernels.table.recurrence import GATE_ACTIVATIONS
 from fastdl.layers.base import Layer, at_least_one, axis_length
 from fastdl.layers.dense import activation_name
 from fastdl.layers.dropout import stream
+from fastdl.repeat import is_eager
 from fastdl.tensor import Shape, Tensor, apply, reshape
 
 __all__ = ["Cell", "GRUCell", "LSTMCell", "SimpleRNNCell"]
@@ -279,6 +280,8 @@ class GRUCell(_GatedCell):
 
 def split(x: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The first ``size`` elements of the last axis, and the rest."""
+    if is_eager(x):
+        return x[..., :size], x[..., size:]
     a, b = apply("split_forward", x=x)
     a.shape = (*x.shape[:-1], size)
     b.shape = (*x.shape[:-1], (x.shape[-1] or 0) - size)

@@ -160,7 +160,7 @@ class RNN(Layer):
                 f"{self.name}: was built for steps of shape {self._step_shape}, got inputs of "
                 f"shape {x.shape}"
             )
-        wanted: list[Shape] = [(None, *shape) for shape in self.state_shapes]
+        wanted: list[Shape] = [(x.shape[0], *shape) for shape in self.state_shapes]
         if initial and [s.shape for s in initial] != wanted:
             raise ValueError(
                 f"{self.name}: wants initial states of shapes {wanted}, got "
@@ -176,9 +176,9 @@ class RNN(Layer):
         self, x: Tensor, initial: list[Tensor], mask: Tensor | None, training: bool
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Outputs in the order of time, the last of them, and the last states."""
-        states = initial or [filled((None, *shape)) for shape in self.state_shapes]
+        states = initial or [filled((None, *shape), like=x) for shape in self.state_shapes]
         own_output = not self._output_is_state or (mask is not None and bool(initial))
-        carried = [*states, filled((None, *self._step_output))] if own_output else states
+        carried = [*states, filled((None, *self._step_output), like=x)] if own_output else states
         sequences = [to_time_major(self._dropped(x, training), self.go_backwards)]
         if mask is not None:
             sequences.append(to_time_major(reshape(mask, (*mask.shape, 1)), self.go_backwards))
@@ -200,11 +200,9 @@ class RNN(Layer):
         share = self.cell.dropout if isinstance(self.cell, Cell) else 0.0
         if not training or share == 0.0:
             return x
-        ones = filled((None, *x.shape[2:]), 1.0)
+        ones = filled((None, *x.shape[2:]), 1.0, x)
         mask = apply("dropout_forward", x=ones, rate=share, stream=stream())
-        times = apply("repeat_vector_forward", x=reshape(mask, (None, -1)))
-        times.shape = (None, x.shape[1], *times.shape[2:])
-        return ops.multiply(x, reshape(times, x.shape))
+        return ops.multiply(x, ops.expand_dims(mask, 1))
 
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""
