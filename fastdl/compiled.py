@@ -140,7 +140,8 @@ class _Traced:
         self.results = results
         self.tensors = [t for t in flatten(results) if isinstance(t, Tensor)]
         self.steps = fuse(prune(trace.nodes, self.tensors))
-        owners = dict.fromkeys(n.owner for n in trace.nodes if _has_numbers(n) and n.owner)
+        nodes = [n for node in trace.nodes for n in (node, *getattr(node, "body", ()))]
+        owners = dict.fromkeys(n.owner for n in nodes if _has_numbers(n) and n.owner)
         #: The calls that draw random numbers, in order.
         self.drawings = [owner for owner in owners if isinstance(owner, _Drawing)]
         for i, drawing in enumerate(self.drawings):
@@ -203,14 +204,13 @@ class _Traced:
             kept=self.tensors,
         )
         number = {owner: i for i, owner in enumerate(self.owners)}
-        chains = []
-        for nodes in lowered.nodes:
-            merged = len(nodes) > 1 and nodes[1].name == nodes[0].name and not nodes[1].outputs
-            chain = nodes[:1] if merged else nodes
-            chains.append([number.get(n.owner, -1) if _has_numbers(n) else -1 for n in chain])
+        owners = [
+            [[number.get(n.owner, -1) if _has_numbers(n) else -1 for n in chain] for chain in ops]
+            for ops in lowered.chains
+        ]
         results = [(_array(lowered, t), None in t.shape) for t in self.tensors]
         self.options = [u.optimizer.fixed_options() for u in trace.updates]
-        self.native = Step(lowered.program, chains, results)
+        self.native = Step(lowered.program, owners, results)
         self.capacity = rows
 
     def allow_quick(self, arrays: list[np.ndarray]) -> None:

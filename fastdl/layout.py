@@ -366,15 +366,23 @@ class Lowered:
         The names of the ops in order, each with its tails; "repeat" with all in its body.
     nodes : list of list of Node
         What each op of the program computes: one node, with its tails, or updates side by side.
+    chains : list of list of list of Node
+        The same as kernels see it: of each op the node and its tails (of updates side by side, the
+        first); of a loop those of each op in it.
     array_of : callable
         Gives the array of a tensor of the program, as long as it is alive there.
     """
 
     def __init__(
-        self, program: Program, buffers: _Buffers, steps: list[Step], nodes: list[list[Node]]
+        self,
+        program: Program,
+        buffers: _Buffers,
+        steps: list[Step],
+        nodes: list[list[Node]],
+        chains: list[list[list[Node]]],
     ) -> None:
         self.program = program
-        self.nodes, self.array_of = nodes, buffers
+        self.nodes, self.chains, self.array_of = nodes, chains, buffers
         self.arena_bytes = buffers.bytes
         self.buffer_bytes = buffers.bytes_in_all
         self.ops = [[n.name for n in _all_nodes(step)] for step in steps]
@@ -412,20 +420,22 @@ def lower(
     fixed.update(_constants(steps, dtype))
     fixed.update(_gradient_ranges(steps, dtype))
     buffers = _Buffers(steps, capacity, dtype, fixed, feeds, [*fetches, *kept])
-    entries, nodes = [], []
+    entries, nodes, chains = [], [], []
     at = 0
     while at < len(steps):
         count, entry = _merged_update(steps[at:], buffers)
         if entry is not None:
             entries.append(entry)
+            chains.append([steps[at].nodes])
         else:
             entries += _entries(steps[at], buffers)
+            chains.append([inner.nodes for inner in steps[at].body or steps[at : at + 1]])
         nodes.append([node for step in steps[at : at + count] for node in step.nodes])
         at += count
     program = Program(
         capacity, entries, [buffers(t) for t in feeds], [buffers(t) for t in fetches], sums
     )
-    return Lowered(program, buffers, steps, nodes)
+    return Lowered(program, buffers, steps, nodes, chains)
 
 
 def _constants(steps: list[Step], dtype: np.dtype) -> dict[Tensor, np.ndarray]:

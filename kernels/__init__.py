@@ -25,7 +25,6 @@ from fastdl.kernels import (
     augment,
     convolution,
     dispatch,
-    lengthening,
     loss,
     metric,
     norm,

@@ -14,6 +14,7 @@ from fastdl.kernels.runner cimport (
 )
 
 
+cdef enum: FORWARD, BACKWARD    # variants
 cdef enum: SCALE, CAUSAL, RATE, STREAM      # options; step and seed come with the context
 
 # Queries of a piece, a multiple of the bodies' block; multiply-adds that a piece is worth.
@@ -30,7 +31,7 @@ cdef struct Sizes:
 cdef Sizes sizes_of(const Op *op) noexcept nogil:
     """The table's letters come in another order in each of the two ops."""
     cdef Sizes s
-    if op.kernel == &forward_kernel:
+    if op.kernel.variant == FORWARD:
         s.T, s.H, s.V, s.D, s.S = (
             op.sizes[0], op.sizes[1], op.sizes[2], op.sizes[3], op.sizes[4])
     else:
@@ -128,6 +129,7 @@ cdef double backward_cost(const Op *op, const Context *context, int phase) noexc
 
 
 cdef Kernel forward_kernel, backward_kernel
+forward_kernel.variant, backward_kernel.variant = FORWARD, BACKWARD
 forward_kernel.phases = backward_kernel.phases = 1
 forward_kernel.pieces, backward_kernel.pieces = forward_pieces, backward_pieces
 forward_kernel.run_piece, backward_kernel.run_piece = forward_piece, backward_piece

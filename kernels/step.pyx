@@ -46,8 +46,9 @@ cdef class Step:
     Parameters
     ----------
     program : Program
-    owners : list of list of int
-        For each op of the program and its tails: which of the numbers are its own; -1: none.
+    owners : list of list of list of int
+        For each op of the program, or each op of its loop, and its tails: which of the numbers are
+        its own; -1: none.
     results : list of (array, bool)
         Buffers that are copied out, and whether only as many rows of them as the batch has.
     """
@@ -64,10 +65,10 @@ cdef class Step:
     cdef object latest
 
     def __cinit__(self, Program program not None, list owners not None, list results not None):
-        cdef int i, n = 0
+        cdef int i, k, n = 0
         cdef Op *op
         self.program, self.results = program, results
-        self.count = sum(1 for chain in owners for owner in chain if owner >= 0)
+        self.count = sum(owner >= 0 for chains in owners for chain in chains for owner in chain)
         self.numbers = <Numbers *> calloc(self.count + 1, sizeof(Numbers))
         self.kernels = <Kernel *> calloc(self.count + 1, sizeof(Kernel))
         self.owner = <int *> calloc(self.count + 1, sizeof(int))
@@ -75,20 +76,23 @@ cdef class Step:
             raise MemoryError("Step: no memory for the numbers")
         if len(owners) != program.heads:
             raise ValueError(f"Step: {len(owners)} owners for {program.heads} ops")
-        for i, chain in enumerate(owners):
-            op = &program.ops[program.feeds + i]
-            for owner in chain:
-                if owner >= 0:
-                    self.kernels[n] = op.kernel[0]
-                    self.kernels[n].run_piece = run_with_numbers
-                    if op.kernel.span != NULL:
-                        self.kernels[n].span = span_with_numbers
-                    self.numbers[n].kernel = op.kernel
-                    self.owner[n] = owner
-                    op.numbers = &self.numbers[n]
-                    op.kernel = &self.kernels[n]
-                    n += 1
-                op = <Op *> op.tail
+        for i, chains in enumerate(owners):
+            for k, chain in enumerate(chains):
+                op = &program.ops[program.feeds + i]
+                if op.loop != NULL:
+                    op = &op.loop.ops[k]
+                for owner in chain:
+                    if owner >= 0:
+                        self.kernels[n] = op.kernel[0]
+                        self.kernels[n].run_piece = run_with_numbers
+                        if op.kernel.span != NULL:
+                            self.kernels[n].span = span_with_numbers
+                        self.numbers[n].kernel = op.kernel
+                        self.owner[n] = owner
+                        op.numbers = &self.numbers[n]
+                        op.kernel = &self.kernels[n]
+                        n += 1
+                    op = <Op *> op.tail
 
     def __dealloc__(self):
         free(self.numbers)

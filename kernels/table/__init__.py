@@ -35,7 +35,6 @@ from fastdl.kernels.table import (  # noqa: F401  (importing a family declares i
     arithmetic,
     attention,
     convolutions,
-    lengthening,
     losses,
     metrics,
     norms,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastdl
-from fastdl import Input, Model, Sequential, layers
+from fastdl import Input, Model, Sequential, layers, ops
 
 RNG = np.random.default_rng(0)
 
@@ -203,3 +203,25 @@ def test_configurations(layer):
 def test_bad_arguments_are_named(make, error):
     with pytest.raises(ValueError, match=error):
         make()
+
+
+def test_a_compiled_step_attends_as_the_plain_loop_does():
+    rng = np.random.default_rng(0)
+    query, value = (rng.standard_normal((2, n, 6)).astype(np.float32) for n in (3, 5))
+
+    def trained(wrap):
+        fastdl.set_seed(0)
+        layer = layers.MultiHeadAttention(2, 4, value_dim=3, dropout=0.3)
+        optimizer = fastdl.optimizers.SGD(0.1)
+
+        @wrap
+        def step(query, value):
+            with fastdl.GradientTape() as tape:
+                loss = ops.mean(layer([query, value], training=True) ** 2)
+            gradients = tape.gradient(loss, layer.trainable_variables)
+            optimizer.apply_gradients(zip(gradients, layer.trainable_variables, strict=True))
+            return loss
+
+        return [float(step(query, value)) for _ in range(3)]
+
+    np.testing.assert_allclose(trained(lambda step: step), trained(fastdl.compiled_step), rtol=1e-5)
