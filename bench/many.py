@@ -24,7 +24,7 @@ from . import results
 from .peers.fastdl_fit import FastdlFit
 from .peers.reference import train
 from .peers.rows import Row, data, initial_weights
-from .peers.verify import LOSS_TOLERANCE, WEIGHT_TOLERANCE
+from .peers.verify import LOSS_TOLERANCE
 
 WAYS = ("fit", "fit_many", "threads", "torch")
 TITLES = {
@@ -111,7 +111,7 @@ def verify(bench: Bench, ways: list[str]) -> None:
             np.linalg.norm(got - true) / np.linalg.norm(true - first)
             for got, true, first in zip(peer.weights(), weights, start, strict=True)
         )
-        if abs(peer.loss() - loss) > LOSS_TOLERANCE * loss or error > WEIGHT_TOLERANCE:
+        if abs(peer.loss() - loss) > LOSS_TOLERANCE * loss or error > row.tolerance:
             raise SystemExit(f"{row.name}: {kind.__name__} differs from the reference by {error}")
 
 

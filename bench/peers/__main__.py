@@ -25,7 +25,7 @@ from . import OURS, PEERS, report
 from .ceilings import measure_ceilings
 from .process import Process
 from .rows import ROWS
-from .verify import LOSS_TOLERANCE, WEIGHT_TOLERANCE, Verifier, verified_steps
+from .verify import LOSS_TOLERANCE, Verifier, verified_steps
 
 _IMPORT_TIMEOUT = 120.0
 _BUILD_TIMEOUT = 300.0
@@ -48,7 +48,8 @@ def main() -> int:
     tables = [report.table(run) for run in runs]
     text = report.heading(options, time.monotonic() - started) + "\n\n" + "\n\n".join(tables)
     print(f"\n{text}")
-    figures = {"runs": runs, "loss_tolerance": LOSS_TOLERANCE, "weight_tolerance": WEIGHT_TOLERANCE}
+    tolerances = {name: ROWS[name].tolerance for name in options.only}
+    figures = {"runs": runs, "loss_tolerance": LOSS_TOLERANCE, "weight_tolerance": tolerances}
     if options.json:
         options.json.write_text(report.as_json({"environment": results.environment(), **figures}))
     if options.save:

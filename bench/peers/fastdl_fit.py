@@ -8,9 +8,31 @@ import fastdl
 from fastdl import layers, optimizers
 
 from .peer import Peer
-from .rows import BATCHNORM_EPSILON, BATCHNORM_MOMENTUM
+from .rows import (
+    BATCHNORM_EPSILON,
+    BATCHNORM_MOMENTUM,
+    HEADS,
+    HIDDEN,
+    LAYERNORM_EPSILON,
+)
 
 __all__ = ["FastdlFit"]
+
+
+class _Block(layers.Layer):
+    """Attention and two dense layers, each added to its input, with layer normalization."""
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        self.attention = layers.MultiHeadAttention(HEADS, width // HEADS, use_bias=False)
+        self.norm = layers.LayerNormalization(epsilon=LAYERNORM_EPSILON)
+        self.hidden = layers.Dense(HIDDEN, activation="relu")
+        self.out = layers.Dense(width)
+        self.last_norm = layers.LayerNormalization(epsilon=LAYERNORM_EPSILON)
+
+    def call(self, x):
+        x = self.norm(x + self.attention(x))
+        return self.last_norm(x + self.out(self.hidden(x)))
 
 
 class FastdlFit(Peer):
@@ -36,7 +58,16 @@ class FastdlFit(Peer):
                 parts.append(layers.Conv2D(filters, 3, padding=row.padding, activation="relu"))
             if pooled:
                 parts.append(layers.MaxPooling2D(2))
-        if row.convolutions:
+        if row.recurrent:
+            kind, units = row.recurrent
+            if kind == "convlstm":
+                parts.append(layers.ConvLSTM2D(units, 3, padding="same"))
+            else:
+                parts.append({"lstm": layers.LSTM, "gru": layers.GRU}[kind](units))
+        parts += [_Block() for _ in range(row.blocks)]
+        if row.blocks:
+            parts.append(layers.GlobalAveragePooling1D())
+        if row.image:
             parts.append(layers.Flatten())
         for width in row.widths[1:-1]:
             if row.batchnorm:

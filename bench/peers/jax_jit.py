@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .peer import Peer
-from .rows import BATCHNORM_EPSILON, BATCHNORM_MOMENTUM
+from .rows import BATCHNORM_EPSILON, BATCHNORM_MOMENTUM, HEADS, LAYERNORM_EPSILON
 
 __all__ = ["JaxJit", "new_state", "train_step"]
 
@@ -25,19 +25,69 @@ def _normalized(row, a, w, axes, running, updated):
     return next(w) * (a - mean) * jax.lax.rsqrt(variance + BATCHNORM_EPSILON)
 
 
+def _convolved(a, kernel, padding):
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(a, kernel, (1, 1), padding, dimension_numbers=layout)
+
+
+def _recurrence(row, a, w):
+    """The last output of a recurrent layer; the input's product over all time steps at once."""
+    kind, units = row.recurrent
+    product = partial(_convolved, padding="SAME") if kind == "convlstm" else jnp.matmul
+    kernel, recurrent, bias = next(w), next(w), next(w)
+    biases = [*bias.reshape(-1, bias.shape[-1]), 0]
+    rows = a.swapaxes(0, 1).reshape(-1, *a.shape[2:])
+    fed = product(rows, kernel) + biases[0]
+    fed = fed.reshape(a.shape[1], len(a), *fed.shape[1:])
+    zeros = jnp.zeros((*fed.shape[1:-1], units))
+
+    def lstm(states, fed):
+        h, c = states
+        i, f, g, o = jnp.split(fed + product(h, recurrent), 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return (jax.nn.sigmoid(o) * jnp.tanh(c), c), None
+
+    def gru(h, fed):
+        held = product(h, recurrent) + biases[1]
+        (z, r, n), (held_z, held_r, held_n) = (jnp.split(t, 3, axis=-1) for t in (fed, held))
+        z, r = jax.nn.sigmoid(z + held_z), jax.nn.sigmoid(r + held_r)
+        return z * h + (1 - z) * jnp.tanh(n + r * held_n), None
+
+    if kind == "gru":
+        return jax.lax.scan(gru, zeros, fed)[0]
+    return jax.lax.scan(lstm, (zeros, zeros), fed)[0][0]
+
+
+def _layernorm(a, gamma, beta):
+    centered = a - a.mean(-1, keepdims=True)
+    rstd = jax.lax.rsqrt(a.var(-1, keepdims=True) + LAYERNORM_EPSILON)
+    return gamma * centered * rstd + beta
+
+
+def _block(a, w):
+    q, k, v = ((a @ next(w)).reshape(*a.shape[:2], HEADS, -1) for _ in range(3))
+    attended = jax.nn.dot_product_attention(q, k, v).reshape(a.shape)
+    a = _layernorm(a + attended @ next(w), next(w), next(w))
+    hidden = jax.nn.relu(a @ next(w) + next(w))
+    return _layernorm(a + hidden @ next(w) + next(w), next(w), next(w))
+
+
 def _loss(row, weights, running, key, x, y):
     """The loss of a batch, and the running statistics that it leaves."""
     w, a, updated = iter(weights), x, []
     for _, pooled in row.convolutions:
-        layout = ("NHWC", "HWIO", "NHWC")
-        a = jax.lax.conv_general_dilated(
-            a, next(w), (1, 1), row.padding.upper(), dimension_numbers=layout
-        )
+        a = _convolved(a, next(w), row.padding.upper())
         if row.batchnorm:
             a = _normalized(row, a, w, (0, 1, 2), running, updated)
         a = jax.nn.relu(a + next(w))
         if pooled:
             a = jax.lax.reduce_window(a, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    if row.recurrent:
+        a = _recurrence(row, a, w)
+    for _ in range(row.blocks):
+        a = _block(a, w)
+    if row.blocks:
+        a = a.mean(1)
     a = a.reshape(len(a), -1)
     for k in range(len(row.widths) - 2):
         a = a @ next(w)

@@ -7,7 +7,7 @@ import statistics
 
 from . import NOT_IMPORTED, OURS, PEERS
 from .rows import ROWS
-from .verify import LOSS_TOLERANCE, WEIGHT_TOLERANCE
+from .verify import LOSS_TOLERANCE
 
 __all__ = ["as_json", "failures", "heading", "table"]
 
@@ -20,9 +20,16 @@ def heading(options, seconds: float) -> str:
         f"Microseconds a step: medians over {options.processes} processes of medians over up to "
         f"{options.rounds} samples of about {options.seconds} s; in brackets, how many times as "
         "long as fastdl's `fit`. All peers alternated, one at a time, after their losses (within "
-        f"{LOSS_TOLERANCE}) and weights (within {WEIGHT_TOLERANCE} of the way that they moved) had "
-        f"agreed with a float64 reference. The run took {seconds / 60:.0f} minutes."
+        f"{LOSS_TOLERANCE}) and weights (within {_tolerances(options.only)} of the way that they "
+        f"moved) had agreed with a float64 reference. The run took {seconds / 60:.0f} minutes."
     )
+
+
+def _tolerances(names) -> str:
+    """What most rows have, and which have another."""
+    common = statistics.mode(ROWS[name].tolerance for name in names)
+    others = [f"{n} {ROWS[n].tolerance:g}" for n in names if ROWS[n].tolerance != common]
+    return f"{common:g}" + (f"; {', '.join(others)};" if others else "")
 
 
 def table(run) -> str:

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["BATCHNORM_EPSILON", "BATCHNORM_MOMENTUM", "ROWS", "Row", "data", "initial_weights"]
+__all__ = [
+    "BATCHNORM_EPSILON", "BATCHNORM_MOMENTUM", "HEADS", "HIDDEN", "LAYERNORM_EPSILON", "ROWS",
+    "Row", "data", "initial_weights",
+]  # fmt: skip
 
 BATCHNORM_MOMENTUM = 0.99
 BATCHNORM_EPSILON = 1e-3
+HEADS, HIDDEN, LAYERNORM_EPSILON = 4, 128, 1e-3  # of blocks of attention
 
 
 @dataclass(frozen=True)
@@ -23,9 +27,15 @@ class Row:
     ``widths`` are the network's, input and output included. Hidden layers are ReLU, or, where
     ``batchnorm``, Dense without bias, BatchNorm, ReLU, Dropout. ``loss`` is ``"mse"`` (one linear
     output) or ``"ce"`` (softmax with cross-entropy on whole-number labels).
-    ``convolutions`` of 3x3 come before them, on images of shape ``image``: (filters, whether 2x2
-    maxima are taken). They have ReLU, or, where ``batchnorm``, no bias and BatchNorm, ReLU. The
-    widths are then those of what follows, the flattened images first.
+    Where the rows of x have the shape ``image``, something comes before them, and the widths are
+    those of what follows, what it makes of a row first:
+    ``convolutions`` of 3x3: (filters, whether 2x2 maxima are taken). They have ReLU, or, where
+    ``batchnorm``, no bias and BatchNorm, ReLU. Their images are flattened.
+    ``recurrent``: (``"lstm"``, ``"gru"`` or ``"convlstm"``, units) over the first axis, of which
+    the last output goes on; a ConvLSTM is of 3x3 with padding ``"same"``.
+    ``blocks``, so many, on (places, width): attention of HEADS heads without biases (a key's has
+    no gradient) and two dense layers, HIDDEN wide and back, each added to its input with layer
+    normalization behind it. The mean over the places goes on.
     An epoch is ``batches`` batches of ``batch`` rows, in the order in which they lie.
     """
 
@@ -40,9 +50,12 @@ class Row:
     image: tuple[int, ...] = ()
     convolutions: tuple[tuple[int, bool], ...] = ()
     padding: str = "valid"
+    recurrent: tuple[str, int] | tuple[()] = ()
+    blocks: int = 0
     dropout: float = 0.0
     learning_rate: float = 1e-3
     verified: int = 12  # steps of the comparison
+    tolerance: float = 1e-2  # of the weights after them, see verify.py
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -53,7 +66,16 @@ class Row:
     def flops(self) -> int:
         """Of the products alone: forward, weight gradients, input gradients but the first's."""
         products = []
-        if self.image:
+        if self.recurrent:
+            times, units = self.image[0], self.recurrent[1]
+            each = int(np.prod(self.image[1:-1])) * (9 if self.recurrent[0] == "convlstm" else 1)
+            gates = (3 if self.recurrent[0] == "gru" else 4) * units
+            products += [times * each * i * gates for i in (self.image[-1], units)]
+        for _ in range(self.blocks):
+            places, width = self.image
+            products += [3 * places * width * width, 2 * places * places * width]
+            products += [places * width * (width + 2 * HIDDEN)]
+        if self.convolutions:
             height, width, channels = self.image
             for filters, pooled in self.convolutions:
                 margin = 2 if self.padding == "valid" else 0
@@ -89,7 +111,11 @@ def _rows() -> dict[str, Row]:
         "padding": "same",
         "batchnorm": True,
         "verified": 1,
+        "tolerance": 1.5e-2,
     }
+    lines = {"widths": (128, 10), "image": (28, 28)}
+    frames = {"widths": (4096, 10), "image": (8, 16, 16, 1), "recurrent": ("convlstm", 16)}
+    blocks = {"widths": (64, 10), "image": (64, 64), "blocks": 2}
     cnn = "28x28: Conv 32, pool, Conv 64, pool, Conv 64, 64-10"
     mlp = "784-512-512-10, BatchNorm, Dropout .2"
     rows = [
@@ -116,6 +142,37 @@ def _rows() -> dict[str, Row]:
             batch=64,
             batches=8,
             **c1,
+        ),
+        Row(
+            "R1",
+            "LSTM(128) over 28x28, Dense 10, Adam, CE",
+            batch=32,
+            batches=32,
+            recurrent=("lstm", 128),
+            **lines,
+        ),
+        Row(
+            "G1",
+            "GRU(128) over 28x28, Dense 10, Adam, CE",
+            batch=32,
+            batches=32,
+            recurrent=("gru", 128),
+            **lines,
+        ),
+        Row(
+            "L1",
+            "ConvLSTM2D(16, 3x3) over 8 frames of 16x16x1, Dense 10, Adam, CE",
+            batch=16,
+            batches=16,
+            **frames,
+        ),
+        Row(
+            "B2",
+            "64 places of width 64: 2 blocks of attention (4 heads) and Dense 128, 64; mean, "
+            "Dense 10, Adam, CE",
+            batch=32,
+            batches=16,
+            **blocks,
         ),
         Row("S0@1", "10-10-1, SGD, MSE", batch=1, batches=1000, **s0),
         Row("S1@1", "Dense(1) on 2 features, Adam, MSE", batch=1, batches=1000, **s1),
@@ -151,22 +208,43 @@ def data(row: Row) -> tuple[np.ndarray, np.ndarray]:
 def initial_weights(row: Row) -> list[np.ndarray]:
     """The trainable arrays in order: per convolution a kernel (3, 3, in, out), per hidden layer a
     kernel (in, out), and to each its bias, or gamma and beta where ``batchnorm``; then the last
-    layer's kernel and bias.
+    layer's kernel and bias. Before them a recurrent layer's kernel, recurrent kernel and bias with
+    the gates of Keras; per block the kernels of query, key, value and output, gamma, beta, the two
+    dense layers' and again gamma, beta.
     """
     rng = np.random.default_rng(2)
     last = len(row.widths) - 2
     weights: list[np.ndarray] = []
+
+    def normal(shape: tuple[int, ...], fans: int) -> np.ndarray:
+        return np.float32((2 / fans) ** 0.5) * rng.standard_normal(shape, dtype=np.float32)
+
     channels = row.image[-1] if row.image else 0
     for filters, _ in row.convolutions:
-        scale = np.float32((2 / (9 * channels)) ** 0.5)
-        weights.append(scale * rng.standard_normal((3, 3, channels, filters), dtype=np.float32))
+        weights.append(normal((3, 3, channels, filters), 9 * channels))
         if row.batchnorm:
             weights.append(np.ones(filters, np.float32))
         weights.append(np.zeros(filters, np.float32))
         channels = filters
+    if row.recurrent:
+        kind, units = row.recurrent
+        window = (3, 3) if kind == "convlstm" else ()
+        gates = 3 * units if kind == "gru" else 4 * units
+        for i in (channels, units):
+            weights.append(normal((*window, i, gates), 9 ** len(window[:1]) * (i + units)))
+        bias = np.zeros((2, gates) if kind == "gru" else gates, np.float32)
+        if kind != "gru":
+            bias[units : 2 * units] = 1  # of the forget gate
+        weights.append(bias)
+    for _ in range(row.blocks):
+        weights += [normal((channels, channels), 2 * channels) for _ in "qkvo"]
+        norm = [np.ones(channels, np.float32), np.zeros(channels, np.float32)]
+        weights += [a.copy() for a in norm]
+        for shape in ((channels, HIDDEN), (HIDDEN, channels)):
+            weights += [normal(shape, sum(shape)), np.zeros(shape[1], np.float32)]
+        weights += norm
     for k, (i, o) in enumerate(zip(row.widths, row.widths[1:], strict=False)):
-        scale = np.float32((2 / (i + o)) ** 0.5)
-        weights.append(scale * rng.standard_normal((i, o), dtype=np.float32))
+        weights.append(normal((i, o), i + o))
         if row.batchnorm and k < last:
             weights.append(np.ones(o, np.float32))
         weights.append(np.zeros(o, np.float32))

@@ -17,6 +17,8 @@ class SklearnMLP(Peer):
         row = self.row
         if row.convolutions:
             raise Unsupported("scikit-learn has no convolutions")
+        if row.recurrent or row.blocks:
+            raise Unsupported("scikit-learn has no recurrence and no attention")
         if row.batchnorm or row.dropout:
             raise Unsupported("scikit-learn has no BatchNorm and no Dropout")
         # Its squared loss is half of ours: twice the rate, or half the epsilon, is the same step.

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import torch
 from torch import nn
 
 from .peer import Peer, Unsupported
 from .rows import BATCHNORM_EPSILON, BATCHNORM_MOMENTUM
+from .torch_parts import Block, ConvLSTM, Flat, Mean, Recurrent
 
 __all__ = ["TorchEager"]
-
-
-class _Flat(nn.Module):
-    """Images as rows in the order (height, width, channels), in which they lie in memory."""
-
-    def forward(self, x):
-        return x.permute(0, 2, 3, 1).flatten(1)
 
 
 class TorchEager(Peer):
@@ -51,7 +47,13 @@ class TorchEager(Peer):
             if pooled:
                 layers.append(nn.MaxPool2d(2))
         if row.convolutions:
-            layers.append(_Flat())
+            layers.append(Flat())
+        if row.recurrent:
+            kind, arrays = row.recurrent[0], list(islice(given, 3))
+            layers.append(ConvLSTM(*arrays) if kind == "convlstm" else Recurrent(kind, *arrays))
+        layers += [Block(*islice(given, 12)) for _ in range(row.blocks)]
+        if row.blocks:
+            layers.append(Mean())
         for k, (i, o) in enumerate(zip(row.widths, row.widths[1:], strict=False)):
             normalized = row.batchnorm and k < last
             layers.append(nn.Linear(i, o, bias=not normalized))
@@ -67,9 +69,10 @@ class TorchEager(Peer):
         self.network = nn.Sequential(*layers).train()
         self.criterion = nn.MSELoss() if row.loss == "mse" else nn.CrossEntropyLoss()
         kind = torch.optim.Adam if row.optimizer == "adam" else torch.optim.SGD
-        self.optimizer = kind(self.network.parameters(), lr=row.learning_rate, fused=True)
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimizer = kind(trained, lr=row.learning_rate, fused=True)
         images = torch.from_numpy(x)
-        if row.image:  # (batch, channels, height, width), lying as they did
+        if row.convolutions:  # (batch, channels, height, width), lying as they did
             images = images.permute(0, 3, 1, 2)
         self.data = list(
             zip(
@@ -97,6 +100,12 @@ class TorchEager(Peer):
         return total / count
 
     def weights(self):
-        arrays = [p.detach().numpy() for p in self.network.parameters()]
         turned = {2: (1, 0), 4: (2, 3, 1, 0)}
-        return [a.transpose(turned[a.ndim]) if a.ndim in turned else a for a in arrays]
+        arrays = []
+        for part in self.network:
+            if hasattr(part, "arrays"):
+                arrays += part.arrays()
+                continue
+            own = [p.detach().numpy() for p in part.parameters()]
+            arrays += [a.transpose(turned[a.ndim]) if a.ndim in turned else a for a in own]
+        return arrays
