@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -21,18 +22,13 @@ T = TypeVar("T")
 
 
 def snake_case(name: str) -> str:
-    """Return ``name`` in lower case with underscores: ``"GlorotUniform"`` -> ``"glorot_uniform"``.
+    """Return ``name`` in lower case with underscores, as Keras writes it.
 
-    >>> snake_case("HeNormal"), snake_case("L1L2"), snake_case("TopKAccuracy")
-    ('he_normal', 'l1_l2', 'top_k_accuracy')
+    >>> snake_case("HeNormal"), snake_case("Conv2DTranspose"), snake_case("ConvLSTM2D")
+    ('he_normal', 'conv2d_transpose', 'conv_lstm2d')
     """
-    out = ""
-    for i, letter in enumerate(name):
-        if letter.isupper() and i and name[i - 1] != "_":
-            begins = not name[i - 1].isupper() or name[i + 1 : i + 2].islower()
-            out += "_" if begins else ""
-        out += letter.lower()
-    return out
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

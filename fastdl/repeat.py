@@ -17,15 +17,16 @@ The gradient of a repeat is a repeat of the body's gradient in the reverse order
 
 from __future__ import annotations
 
-import itertools
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastdl import shaping
+from fastdl.kernels import eager
 from fastdl.kernels.table import OPS, Op
+from fastdl.shaping import getitem, stack
 from fastdl.tensor import (
     Node,
     Shape,
@@ -38,10 +39,10 @@ from fastdl.tensor import (
     reshape,
     root,
 )
-from fastdl.tensor import constant as eager_constant
 
 __all__ = [
-    "Repeat", "State", "each_step", "filled", "from_time_major", "repeat", "to_time_major",
+    "Repeat", "State", "each_step", "filled", "from_time_major", "is_eager", "repeat",
+    "to_time_major",
 ]  # fmt: skip
 
 _REPEAT = Op("repeat", "A body of ops, once for each time step.", ())
@@ -50,9 +51,12 @@ Body = Callable[[list[Tensor], list[Tensor]], tuple[list[Tensor], list[Tensor]]]
 
 
 def filled(shape: Shape, value: float = 0.0, like: Tensor | None = None) -> Tensor:
-    """A tensor of this shape with the same value everywhere; eager where ``like`` is."""
-    if like is not None and like.is_eager:
-        return eager_constant(np.full((like.shape[0], *shape[1:]), value), like.value.dtype.name)
+    """A tensor of this shape with the same value everywhere; eager where ``like`` is, with as many
+    rows and of its type."""
+    if like is not None and is_eager(like):
+        rows = like.shape[0] or 0
+        whole = tuple([rows if n is None else n for n in shape])
+        return eager.wrap(np.full(whole, value, like.value.dtype))
     return record(Node(OPS["fill"], {}, {"value": value}, {"out": Tensor(shape)})).outputs["out"]
 
 
@@ -85,8 +89,8 @@ def repeat(
     lengths = {s.shape[1] for s in sequences}
     if len(lengths) != 1:
         raise ValueError(f"repeat: wants sequences of one length, got {sorted(map(str, lengths))}")
-    if any(t.is_eager for t in (*sequences, *states)):
-        return _unrolled(body, sequences, states)
+    if is_eager(sequences[0]):
+        return _eagerly(body, sequences, states)
     node = Repeat(lengths.pop() or 0)
     slices = [Tensor((None, *s.shape[2:]), s.dtype, name="slice") for s in sequences]
     node.slices.update(zip(slices, sequences, strict=True))
@@ -107,23 +111,33 @@ def repeat(
     return results, [s.final for s in node.states]
 
 
-def _unrolled(
-    body: Body, sequences: Sequence[Tensor], states: Sequence[Tensor]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """`repeat` on tensors with values: each iteration draws the same random numbers."""
-    batch, count = sequences[0].shape[:2]
-    steps = [reshape(s, (count, batch, *s.shape[2:])) for s in sequences]
-    outputs: list[list[Tensor]] = []
-    now = list(states)
+def is_eager(x: Tensor) -> bool:
+    """Whether ops on this tensor are computed at once."""
+    return x._value is not None and not eager.is_tracing()
+
+
+def _same_draws(count: int) -> Iterator[int]:
+    """The numbers of the time steps, each of which draws the same random numbers, as in a loop."""
     call = current_trace()
-    first = 0 if call is None else next(call.streams)
-    for t in range(count or 0):
-        if call is not None:
-            call.streams = itertools.count(first)
-        made, now = body([s[t] for s in steps], now)
-        outputs.append(made)
-    stacked = [shaping.stack(list(one), 0) for one in zip(*outputs, strict=True)]
-    return [reshape(s, (batch, count, *s.shape[2:])) for s in stacked], now
+    if call is None:
+        yield from range(count)
+        return
+    streams = call.streams
+    for step in range(count):
+        call.streams = copy.copy(streams)
+        yield step
+
+
+def _eagerly(body: Body, sequences: Sequence[Tensor], states: Sequence[Tensor]) -> Any:
+    """`repeat` on values: the body is called once for each time step."""
+    rows, count = sequences[0].shape[:2]
+    in_time = [reshape(s, (count, rows, *s.shape[2:])) for s in sequences]
+    collected: list[list[Tensor]] = []
+    for step in _same_draws(count or 0):
+        outputs, states = body([getitem(s, step) for s in in_time], [*states])
+        collected.append(outputs)
+    joined = [stack(outputs) for outputs in zip(*collected, strict=True)]
+    return [reshape(t, (rows, count, *t.shape[2:])) for t in joined], [*states]
 
 
 # --- sequences ------------------------------------------------------------------------------------
@@ -157,8 +171,9 @@ def each_step(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         Takes the part of one time step and gives a tensor; it has no state.
     x : Tensor, shape (None, T, ...)
     """
-    if x.is_eager:
-        return shaping.stack([function(x[:, t]) for t in range(x.shape[1] or 0)], 1)
+    if is_eager(x):
+        parts = [getitem(x, (slice(None), step)) for step in range(x.shape[1] or 0)]
+        return stack([function(parts[step]) for step in _same_draws(len(parts))], 1)
     node = Repeat(x.shape[1] or 0)
     step = Tensor((None, *x.shape[2:]), x.dtype, name="slice")
     node.slices[step] = x

@@ -1,4 +1,4 @@
-"""Moving the elements of tensors about: transpositions, joining, slicing, rows by label."""
+"""Moving the elements of tensors about: transpositions, joining, slicing, lengthening, labels."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from fastdl.arithmetic import as_tensor, axis_of, leading, size_of
-from fastdl.tensor import Shape, Tensor, Variable, apply, reshape
+from fastdl.tensor import Shape, Tensor, Variable, apply, reshape, root
 
 __all__ = [
-    "concatenate", "expand_dims", "getitem", "one_hot", "split", "squeeze", "stack", "swapaxes",
-    "take", "transpose",
+    "concatenate", "expand_dims", "getitem", "interpolate", "one_hot", "pad", "repeat", "split",
+    "squeeze", "stack", "swapaxes", "take", "transpose",
 ]  # fmt: skip
 
 
@@ -56,8 +56,12 @@ def _exchange(x: Tensor, i: int, j: int, k: int) -> Tensor:
     result = (*shape[:i], *shape[j:k], *shape[i:j], *shape[k:])
     first, second = size_of(shape[i:j]), size_of(shape[j:k])
     if first != 1 and second != 1:
-        four = reshape(x, (*leading(shape, i), first, second, size_of(shape[k:])))
-        x = apply("transpose_forward", x=four)
+        four: Shape = (*leading(shape, i), first, second, size_of(shape[k:]))
+        source = root(x).node
+        if source is not None and source.name == "transpose_forward" and root(x).shape == four:
+            x = source.inputs["x"]  # the way back, as of a layer with its channels first
+        else:
+            x = apply("transpose_forward", x=reshape(x, four))
     return reshape(x, result)
 
 
@@ -232,6 +236,68 @@ def _place(key: Any, length: int, axis: int) -> range:
     if not -length <= index < length:
         raise IndexError(f"x[...]: index {index} is not within axis {axis} of length {length}")
     return range(index % length, index % length + 1)
+
+
+# --- lengthening --------------------------------------------------------------------------------
+
+
+def _along(name: str, x: Any, axis: int) -> tuple[Tensor, int, Shape]:
+    """The tensor, the number of the axis, and the shape with what stands behind it as one."""
+    x = as_tensor(name, x)
+    at = axis_of(name, axis, len(x.shape))
+    length = _length(name, x.shape, at)
+    return x, at, (*leading(x.shape, at), length, size_of(x.shape[at + 1 :]))
+
+
+def _longer(x: Tensor, at: int, out: Tensor, length: int) -> Tensor:
+    """What an op made of one axis, in the shape of all."""
+    new: Shape = (*x.shape[:at], length, *x.shape[at + 1 :])
+    if size_of(new[1:]) >= 2**31:
+        raise ValueError(f"the result {new} of {x.shape} would have more than 2**31 elements a row")
+    return reshape(out, new)
+
+
+def pad(x: Any, pad_width: Sequence[tuple[int, int]]) -> Tensor:
+    """x with zeros before and after it, as NumPy's ``pad``.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    pad_width : sequence of (before, after)
+        For each axis, numbers of at least 0; the batch axis is not padded.
+    """
+    x = as_tensor("pad", x)
+    widths = [tuple(both) for both in pad_width]
+    if len(widths) != len(x.shape) or any(len(both) != 2 for both in widths):
+        raise ValueError(
+            f"pad: wants (before, after) for each axis of {x.shape}, got {[*pad_width]}"
+        )
+    for axis in reversed(range(len(widths))):  # the shorter copies first
+        before, after = map(operator.index, widths[axis])
+        if before or after:
+            x, at, matrices = _along("pad", x, axis)
+            length = (x.shape[at] or 0) + before + after
+            out = apply("pad_forward", x=reshape(x, matrices), before=before, after=after)
+            x = _longer(x, at, out, length)
+    return x
+
+
+def repeat(x: Any, repeats: int, axis: int) -> Tensor:
+    """x with each of its parts along an axis ``repeats`` times, one behind the other."""
+    x, at, (*lead, length, inner) = _along("repeat", x, axis)
+    times = operator.index(repeats)
+    out = apply("broadcast_forward", x=reshape(x, (*lead, length, inner)), repeats=times)
+    return _longer(x, at, out, (length or 0) * times)
+
+
+def interpolate(x: Any, size: int, axis: int) -> Tensor:
+    """x with ``size`` points for each along an axis, on the lines between neighbours.
+
+    Point p lies at place (p + 1/2)/size - 1/2; beyond the first and last, x goes on as it is.
+    """
+    x, at, matrices = _along("interpolate", x, axis)
+    out = apply("interpolate_forward", x=reshape(x, matrices), size=operator.index(size))
+    return _longer(x, at, out, out.shape[-2] or 0)
 
 
 # --- labels -------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from fastdl.kernels import (
     augment,
     convolution,
     dispatch,
+    lengthening,
     loss,
     metric,
     norm,

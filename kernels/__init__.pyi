@@ -324,6 +324,32 @@ def conv2d_transpose_backward_weight(
     groups: int = ...,
     grad_weight: Any = ...,
 ) -> ndarray: ...
+def pad_forward(
+    x: Any,
+    *,
+    before: int = ...,
+    after: int = ...,
+    out: Any = ...,
+) -> ndarray: ...
+def pad_backward(
+    grad_out: Any,
+    *,
+    before: int = ...,
+    after: int = ...,
+    grad_x: Any = ...,
+) -> ndarray: ...
+def interpolate_forward(
+    x: Any,
+    *,
+    size: int,
+    out: Any = ...,
+) -> ndarray: ...
+def interpolate_backward(
+    grad_out: Any,
+    *,
+    size: int,
+    grad_x: Any = ...,
+) -> ndarray: ...
 def mean_squared_error(
     pred: Any,
     target: Any,
@@ -788,16 +814,6 @@ def assign(
     target: Any,
     x: Any,
 ) -> None: ...
-def repeat_vector_forward(
-    x: Any,
-    *,
-    out: Any = ...,
-) -> ndarray: ...
-def repeat_vector_backward(
-    grad_out: Any,
-    *,
-    grad_x: Any = ...,
-) -> ndarray: ...
 def row_mask(
     x: Any,
     *,

@@ -6,8 +6,7 @@ Pieces are groups of rows of about SPAN gates, each written by its piece alone. 
 writes 5.
 
 to_time_major, from_time_major: (B, T, F) of which the pieces are groups of the rows of F elements,
-copied one by one: 8 bytes an element in float32. repeat_vector likewise; the pieces of its gradient
-are rows, each a sum in the order of time.
+copied one by one: 8 bytes an element in float32.
 
 row_mask and choose_rows: (B, F) and (B); pieces are groups of rows.
 
@@ -36,10 +35,8 @@ cdef enum: GRAD_FIRST, GRAD_OTHER, GRAD_CHOSEN, GRAD_MASK   # choose_rows_backwa
 cdef enum: ACTIVATION, RECURRENT_ACTIVATION                 # options of the cells
 cdef enum: TIME, WIDTH                                      # sizes of sequences
 cdef enum: UNITS, GATES                                     # sizes of the cells' steps
-cdef enum: SUM_WIDTH, SUM_TIME                              # sizes of repeat_vector_backward
 
 cdef Kernel to_time_kernel, to_time_backward_kernel, from_time_kernel, from_time_backward_kernel
-cdef Kernel repeat_vector_kernel, repeat_vector_backward_kernel
 cdef Kernel fill_kernel, assign_kernel
 cdef Kernel row_mask_kernel, choose_rows_kernel, choose_rows_backward_kernel
 cdef Kernel lstm_kernel, lstm_backward_kernel, gru_kernel, gru_backward_kernel
@@ -88,35 +85,6 @@ cdef void from_time(const Op *op, const Context *context, int phase, int64_t pie
         time += 1
         if time == times:
             b, time = b + 1, 0
-
-
-cdef void repeat_vector(
-    const Op *op, const Context *context, int phase, int64_t piece
-) noexcept nogil:
-    cdef int64_t times = op.sizes[TIME], bytes = op.sizes[WIDTH] * op.itemsize
-    cdef int64_t group = rows_in_span(op.sizes[WIDTH]), row = piece * group
-    while row < smaller((piece + 1) * group, time_rows(op, context)):
-        memcpy(op.arguments[OUT] + row * bytes, op.arguments[X] + row // times * bytes, bytes)
-        row += 1
-
-
-cdef int64_t sum_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
-    return op_rows(op, context) if op.sizes[SUM_WIDTH] else 0
-
-
-cdef double sum_cost(const Op *op, const Context *context, int phase) noexcept nogil:
-    return 0.2 * op_rows(op, context) * op.sizes[SUM_WIDTH] * op.sizes[SUM_TIME]
-
-
-cdef void repeat_vector_backward(
-    const Op *op, const Context *context, int phase, int64_t piece
-) noexcept nogil:
-    cdef int64_t width = op.sizes[SUM_WIDTH], bytes = width * op.itemsize, time
-    cdef char *total = op.arguments[OUT] + piece * bytes
-    cdef char *rows = op.arguments[X] + piece * op.sizes[SUM_TIME] * bytes
-    op.bodies.recurrence.fill(total, 0.0, width)
-    for time in range(op.sizes[SUM_TIME]):
-        op.bodies.arithmetic.add(total, total, rows + time * bytes, width)
 
 
 # --- fill and assign -----------------------------------------------------------------------------
@@ -278,11 +246,6 @@ register("to_time_major_forward", &to_time_kernel, "out x", "reverse")
 register("to_time_major_backward", &to_time_backward_kernel, "grad_x grad_out", "reverse")
 register("from_time_major_forward", &from_time_kernel, "out x", "reverse")
 register("from_time_major_backward", &from_time_backward_kernel, "grad_x grad_out", "reverse")
-
-define(&repeat_vector_kernel, time_pieces, time_cost, repeat_vector, 0)
-define(&repeat_vector_backward_kernel, sum_pieces, sum_cost, repeat_vector_backward, 0)
-register("repeat_vector_forward", &repeat_vector_kernel, "out x")
-register("repeat_vector_backward", &repeat_vector_backward_kernel, "grad_x grad_out")
 
 define(&fill_kernel, span_pieces, span_cost, fill, 0)
 define(&assign_kernel, span_pieces, span_cost, assign, 0)

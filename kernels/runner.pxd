@@ -255,6 +255,9 @@ cdef extern from "simd/bodies.h" nogil:
         void (*copy)(
             void *out, int64_t out_stride, const void *x, int64_t x_stride, int64_t rows,
             int64_t columns) noexcept nogil
+        void (*weighted)(
+            void *out, const void *x, const double *weights, int64_t rows, int64_t columns,
+            int accumulate) noexcept nogil
         void (*accumulate)(void *out, const void *x, int64_t n) noexcept nogil
         void (*one_hot)(
             void *out, const int64_t *labels, int64_t rows, int64_t classes) noexcept nogil

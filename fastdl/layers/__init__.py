@@ -27,12 +27,11 @@ from fastdl.layers.convolution import (
     Conv1D,
     Conv2D,
     Conv2DTranspose,
-    DepthwiseConv2D,
-    SeparableConv2D,
 )
 from fastdl.layers.convolutional_recurrent import ConvLSTM2D
 from fastdl.layers.dense import Dense
-from fastdl.layers.dropout import Dropout, GaussianNoise
+from fastdl.layers.depthwise import DepthwiseConv2D, SeparableConv2D
+from fastdl.layers.dropout import Dropout, GaussianNoise, SpatialDropout1D, SpatialDropout2D
 from fastdl.layers.embedding import Embedding, PositionalEncoding
 from fastdl.layers.input import Input, InputLayer
 from fastdl.layers.merge import Add, Concatenate, Multiply
@@ -48,7 +47,15 @@ from fastdl.layers.pooling import (
     MaxPooling2D,
 )
 from fastdl.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
-from fastdl.layers.shape import Flatten, Permute, Reshape
+from fastdl.layers.resizing import (
+    Cropping1D,
+    Cropping2D,
+    UpSampling1D,
+    UpSampling2D,
+    ZeroPadding1D,
+    ZeroPadding2D,
+)
+from fastdl.layers.shape import Flatten, Permute, RepeatVector, Reshape
 from fastdl.layers.wrappers import Bidirectional, Masking, TimeDistributed
 
 __all__ = [
@@ -71,6 +78,8 @@ __all__ = [
     "Conv2D",
     "Conv2DTranspose",
     "ConvLSTM2D",
+    "Cropping1D",
+    "Cropping2D",
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
@@ -100,6 +109,7 @@ __all__ = [
     "RandomTranslation",
     "RandomZoom",
     "ReLU",
+    "RepeatVector",
     "Reshape",
     "SeparableConv2D",
     "SiLU",
@@ -108,6 +118,12 @@ __all__ = [
     "SimpleRNNCell",
     "Softmax",
     "Softplus",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
     "Tanh",
     "TimeDistributed",
+    "UpSampling1D",
+    "UpSampling2D",
+    "ZeroPadding1D",
+    "ZeroPadding2D",
 ]

@@ -286,7 +286,7 @@ class Layer:
         if not eager.is_tracing():
             if type(x) is not Tensor:
                 x = self._take(x)
-                symbolic = any(not t.is_eager for t in flatten(x))
+                symbolic = any(t._value is None for t in flatten(x))
             else:
                 symbolic = x._value is None
             if not symbolic:
@@ -341,7 +341,7 @@ class Layer:
     def _take(self, x: Any) -> Any:
         """The input with arrays and numbers as eager tensors of the weights' type."""
         if isinstance(x, Tensor):
-            return eager.wrap(x.value) if isinstance(x, Variable) else x
+            return x
         if isinstance(x, dict):
             return {key: self._take(part) for key, part in x.items()}
         if isinstance(x, (list, tuple)) and any(

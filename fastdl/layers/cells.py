@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 from fastdl import initializers, ops, regularizers
 from fastdl._names import unknown_name
-from fastdl.kernels import eager
 from fastdl.kernels.table.recurrence import GATE_ACTIVATIONS
 from fastdl.layers.base import Layer, at_least_one, axis_length
 from fastdl.layers.dense import activation_name
 from fastdl.layers.dropout import stream
-from fastdl.tensor import Shape, Tensor, Variable, apply, reshape
+from fastdl.repeat import is_eager
+from fastdl.tensor import Shape, Tensor, apply, reshape
 
 __all__ = ["Cell", "GRUCell", "LSTMCell", "SimpleRNNCell"]
 
@@ -280,7 +280,7 @@ class GRUCell(_GatedCell):
 
 def split(x: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The first ``size`` elements of the last axis, and the rest."""
-    if x.is_eager or (isinstance(x, Variable) and not eager.is_tracing()):
+    if is_eager(x):
         return x[..., :size], x[..., size:]
     a, b = apply("split_forward", x=x)
     a.shape = (*x.shape[:-1], size)

@@ -3,104 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from fastdl import initializers, ops, regularizers
 from fastdl.layers.base import Layer, at_least_one
 from fastdl.layers.dense import activation_name
+from fastdl.layers.geometry import (
+    Padding,
+    causal_padding,
+    channels_first,
+    channels_last,
+    format_of,
+    one_of,
+    same_padding,
+    shape_of,
+    transposed_length,
+    whole_numbers,
+)
 from fastdl.tensor import Shape, Tensor, apply
 
-__all__ = ["Conv1D", "Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "SeparableConv2D"]
+__all__ = ["Conv1D", "Conv2D", "Conv2DTranspose", "Convolution", "described"]
 
 
-# --- what the arguments mean --------------------------------------------------------------------
-
-
-def whole_numbers(layer: Layer, name: str, value: Any, count: int) -> tuple[int, ...]:
-    """A positive whole number, or ``count`` of them, as a tuple of ``count``.
-
-    Raises
-    ------
-    ValueError
-        If it is something else; the message names the layer and the argument.
-    """
-    if isinstance(value, (tuple, list)) and len(value) == count:
-        return tuple([at_least_one(layer, name, n) for n in value])
-    if not isinstance(value, (int, np.integer)):
-        raise ValueError(
-            f"{layer.name}: {name} must be a positive whole number or a tuple of {count}, got "
-            f"{value!r}"
-        )
-    return (at_least_one(layer, name, value),) * count
-
-
-def one_of(layer: Layer, name: str, value: Any, choices: Sequence[str]) -> str:
-    """``value``, which has to be one of the choices."""
-    if value not in choices:
-        raise ValueError(f"{layer.name}: {name} must be one of {', '.join(choices)}, got {value!r}")
-    return str(value)
-
-
-class Padding(NamedTuple):
-    """Positions that are added to an axis."""
-
-    before: int
-    after: int
-
-
-def same_padding(length: int, kernel: int, stride: int, dilation: int) -> Padding:
-    """What makes ``ceil(length / stride)`` positions of the output; the extra one at the end."""
-    wanted = -(-length // stride)
-    missing = max(0, (wanted - 1) * stride + (kernel - 1) * dilation + 1 - length)
-    return Padding(missing // 2, missing - missing // 2)
-
-
-def causal_padding(kernel: int, dilation: int) -> Padding:
-    """What lets each output see its own position and those before it."""
-    return Padding((kernel - 1) * dilation, 0)
-
-
-def transposed_length(
-    length: int, kernel: int, stride: int, dilation: int, padding: str, output_padding: int | None
-) -> tuple[int, Padding]:
-    """The length of a transposed convolution's output, and the padding of the convolution whose
-    gradient it is; as in Keras."""
-    reach = (kernel - 1) * dilation + 1
-    full = (length - 1) * stride + reach
-    if output_padding is not None:
-        out = full + output_padding - (2 * (reach // 2) if padding == "same" else 0)
-    elif padding == "same":
-        out = length * stride
-    else:
-        out = max(full, length * stride)
-    before = max(0, full - out) // 2 if padding == "same" else 0
-    return out, Padding(before, full - before - out)
-
-
-def shape_of(layer: Layer, shape: Any, axes: int, data_format: str) -> tuple[int, ...]:
-    """The positions and channels of one input, channels last.
-
-    Raises
-    ------
-    ValueError
-        If the shape has another number of axes, or an unknown length.
-    """
-    names = ("steps",) if axes == 1 else ("height", "width")
-    if not isinstance(shape, tuple) or len(shape) != axes + 2 or None in shape[1:]:
-        last = data_format == "channels_last"
-        wanted = (*names, "channels") if last else ("channels", *names)
-        raise ValueError(
-            f"{layer.name}: wants inputs of shape (batch, {', '.join(wanted)}), got {shape}"
-        )
-    return shape[1:] if data_format == "channels_last" else (*shape[2:], shape[1])
-
-
-# --- the layers ---------------------------------------------------------------------------------
-
-
-class _Convolution(Layer):
+class Convolution(Layer):
     """What all convolutions share: geometry, weights, and the way to a convolution of images."""
 
     _axes = 2
@@ -123,9 +50,7 @@ class _Convolution(Layer):
         self.kernel_size = whole_numbers(self, "kernel_size", kernel_size, self._axes)
         self.strides = whole_numbers(self, "strides", strides, self._axes)
         self.padding = one_of(self, "padding", padding, self._paddings)
-        self.data_format = one_of(
-            self, "data_format", data_format or "channels_last", ("channels_last", "channels_first")
-        )
+        self.data_format = format_of(self, data_format)
         self.dilation_rate = whole_numbers(self, "dilation_rate", dilation_rate, self._axes)
         self.activation = activation_name(activation)
         self.use_bias = bool(use_bias)
@@ -179,8 +104,7 @@ class _Convolution(Layer):
                 f"{self.name}: was built for inputs of {self._channels} channels, got shape "
                 f"{x.shape}"
             )
-        if self.data_format == "channels_first":
-            x = ops.transpose(x, (0, *range(2, 2 + self._axes), 1))
+        x = channels_last(x, self._axes, self.data_format)
         return x if self._axes == 2 else ops.reshape(x, (None, 1, *shape))
 
     def _result(self, x: Tensor) -> Tensor:
@@ -188,9 +112,7 @@ class _Convolution(Layer):
         x = ops.activation(x, self.activation)
         if self._axes == 1:
             x = ops.reshape(x, (None, *x.shape[2:]))
-        if self.data_format == "channels_first":
-            x = ops.transpose(x, (0, 1 + self._axes, *range(1, 1 + self._axes)))
-        return x
+        return channels_first(x, self._axes, self.data_format)
 
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""
@@ -204,16 +126,16 @@ class _Convolution(Layer):
             "activation": self.activation,
             "use_bias": self.use_bias,
         }
-        return config | _described(self, "bias_initializer", "bias_regularizer")
+        return config | described(self, "bias_initializer", "bias_regularizer")
 
 
-def _described(layer: Layer, *names: str) -> dict[str, Any]:
+def described(layer: Layer, *names: str) -> dict[str, Any]:
     """Initializers and regularizers of a layer by attribute, for its configuration."""
     modules = {"initializer": initializers, "regularizer": regularizers}
     return {n: modules[n.rpartition("_")[2]].serialize(getattr(layer, n)) for n in names}
 
 
-class _Conv(_Convolution):
+class _Conv(Convolution):
     """A convolution of one or two axes."""
 
     def __init__(
@@ -272,7 +194,7 @@ class _Conv(_Convolution):
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""
         config = {**super().get_config(), "filters": self.filters, "groups": self.groups}
-        return config | _described(self, "kernel_initializer", "kernel_regularizer")
+        return config | described(self, "kernel_initializer", "kernel_regularizer")
 
 
 class Conv1D(_Conv):
@@ -358,7 +280,7 @@ class Conv2D(_Conv):
     """
 
 
-class Conv2DTranspose(_Convolution):
+class Conv2DTranspose(Convolution):
     """``activation(images spread out by kernel + bias)``: the way back through a convolution.
 
     Each pixel puts the kernel, times its value, into the output; it is the gradient of a `Conv2D`
@@ -480,171 +402,4 @@ class Conv2DTranspose(_Convolution):
             "filters": self.filters,
             "output_padding": None if both is None else list(both),
         }
-        return config | _described(self, "kernel_initializer", "kernel_regularizer")
-
-
-class DepthwiseConv2D(_Convolution):
-    """A convolution of each channel by itself, with kernels of its own.
-
-    Parameters
-    ----------
-    kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias :
-        As in `Conv2D`.
-    depth_multiplier : int, default 1
-        How many channels of the output each channel of the input makes.
-    depthwise_initializer, bias_initializer : default "glorot_uniform", "zeros"
-    depthwise_regularizer, bias_regularizer : Regularizer or name, optional
-
-    Input shape (batch, height, width, channels), output shape (batch, new height, new width,
-    channels * depth_multiplier); ``kernel`` has shape (height, width, channels, depth_multiplier).
-
-    Raises
-    ------
-    ValueError
-        If an argument is none of these, or the kernel is larger than the padded image.
-
-    Examples
-    --------
-    >>> from fastdl import Input
-    >>> from fastdl.layers import DepthwiseConv2D
-    >>> DepthwiseConv2D(3, padding="same")(Input((8, 8, 16))).shape
-    (None, 8, 8, 16)
-    """
-
-    def __init__(
-        self,
-        kernel_size: Any,
-        strides: Any = 1,
-        padding: str = "valid",
-        depth_multiplier: int = 1,
-        data_format: str | None = None,
-        dilation_rate: Any = 1,
-        activation: str | None = None,
-        use_bias: bool = True,
-        depthwise_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        depthwise_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
-            bias_initializer, bias_regularizer, **kwargs,
-        )  # fmt: skip
-        self.depth_multiplier = at_least_one(self, "depth_multiplier", depth_multiplier)
-        self.depthwise_initializer = initializers.get(depthwise_initializer)
-        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
-
-    def _add_depthwise(self, name: str, channels: int) -> Any:
-        self._channels = channels
-        return self.add_weight(
-            name,
-            (*self.kernel_size, channels, self.depth_multiplier),
-            self.depthwise_initializer,
-            self.depthwise_regularizer,
-        )
-
-    def _depthwise(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-        channels = x.shape[3]
-        assert channels is not None
-        # (height, width, channels, multiplier) lies in memory like a kernel of as many groups.
-        kernel = ops.reshape(kernel, (*self.kernel_size, 1, channels * self.depth_multiplier))
-        return self._convolved(x, kernel, bias, channels)
-
-    def build(self, input_shape: Shape) -> None:
-        """Makes ``kernel`` and ``bias``."""
-        channels = shape_of(self, input_shape, 2, self.data_format)[-1]
-        self.kernel = self._add_depthwise("kernel", channels)
-        self._add_bias(channels * self.depth_multiplier)
-
-    def call(self, x: Tensor) -> Tensor:
-        """See the class."""
-        return self._result(self._depthwise(self._images(x), self.kernel, self.bias))
-
-    def get_config(self) -> dict[str, Any]:
-        """See `Layer.get_config`."""
-        config = {**super().get_config(), "depth_multiplier": self.depth_multiplier}
-        return config | _described(self, "depthwise_initializer", "depthwise_regularizer")
-
-
-class SeparableConv2D(DepthwiseConv2D):
-    """A `DepthwiseConv2D`, then a convolution of single pixels that mixes the channels.
-
-    Parameters
-    ----------
-    filters : int
-        The channels of the output.
-    kernel_size, strides, padding, data_format, dilation_rate, depth_multiplier :
-        Of the first convolution, as in `DepthwiseConv2D`.
-    activation, use_bias, bias_initializer, bias_regularizer :
-        Of the second, as in `Conv2D`.
-    depthwise_initializer, pointwise_initializer : default "glorot_uniform"
-    depthwise_regularizer, pointwise_regularizer : Regularizer or name, optional
-
-    Input shape (batch, height, width, channels), output shape (batch, new height, new width,
-    filters); ``depthwise_kernel`` has shape (height, width, channels, depth_multiplier),
-    ``pointwise_kernel`` (1, 1, channels * depth_multiplier, filters).
-
-    Raises
-    ------
-    ValueError
-        If an argument is none of these, or the kernel is larger than the padded image.
-
-    Examples
-    --------
-    >>> from fastdl import Input
-    >>> from fastdl.layers import SeparableConv2D
-    >>> SeparableConv2D(32, 3, strides=2, padding="same")(Input((8, 8, 16))).shape
-    (None, 4, 4, 32)
-    """
-
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: Any,
-        strides: Any = 1,
-        padding: str = "valid",
-        data_format: str | None = None,
-        dilation_rate: Any = 1,
-        depth_multiplier: int = 1,
-        activation: str | None = None,
-        use_bias: bool = True,
-        depthwise_initializer: Any = "glorot_uniform",
-        pointwise_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        depthwise_regularizer: Any = None,
-        pointwise_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            kernel_size, strides, padding, depth_multiplier, data_format, dilation_rate, activation,
-            use_bias, depthwise_initializer, bias_initializer, depthwise_regularizer,
-            bias_regularizer, **kwargs,
-        )  # fmt: skip
-        self.filters = at_least_one(self, "filters", filters)
-        self.pointwise_initializer = initializers.get(pointwise_initializer)
-        self.pointwise_regularizer = regularizers.get(pointwise_regularizer)
-
-    def build(self, input_shape: Shape) -> None:
-        """Makes ``depthwise_kernel``, ``pointwise_kernel`` and ``bias``."""
-        channels = shape_of(self, input_shape, 2, self.data_format)[-1]
-        self.depthwise_kernel = self._add_depthwise("depthwise_kernel", channels)
-        self.pointwise_kernel = self.add_weight(
-            "pointwise_kernel",
-            (1, 1, channels * self.depth_multiplier, self.filters),
-            self.pointwise_initializer,
-            self.pointwise_regularizer,
-        )
-        self._add_bias(self.filters)
-
-    def call(self, x: Tensor) -> Tensor:
-        """See the class."""
-        x = self._depthwise(self._images(x), self.depthwise_kernel, None)
-        kernel = self.pointwise_kernel
-        return self._result(apply("conv2d_forward", x=x, weight=kernel, bias=self.bias))
-
-    def get_config(self) -> dict[str, Any]:
-        """See `Layer.get_config`."""
-        config = {**super().get_config(), "filters": self.filters}
-        return config | _described(self, "pointwise_initializer", "pointwise_regularizer")
+        return config | described(self, "kernel_initializer", "kernel_regularizer")

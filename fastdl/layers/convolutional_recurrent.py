@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from fastdl import ops
 from fastdl.layers.cells import LSTMCell
-from fastdl.layers.convolution import Padding, one_of, same_padding, whole_numbers
+from fastdl.layers.geometry import Padding, one_of, same_padding, whole_numbers
 from fastdl.layers.recurrent import CellLayer
 from fastdl.tensor import Shape, Tensor, apply
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+from fastdl import ops
 from fastdl.layers.base import Layer
+from fastdl.layers.geometry import format_of, shape_of
+from fastdl.repeat import filled
 from fastdl.tensor import Tensor, apply, current_trace
 
-__all__ = ["Dropout", "GaussianNoise"]
+__all__ = ["Dropout", "GaussianNoise", "SpatialDropout1D", "SpatialDropout2D"]
 
 
 def stream() -> int:
@@ -42,6 +45,68 @@ class Dropout(Layer):
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""
         return {**super().get_config(), "rate": self.rate}
+
+
+class _SpatialDropout(Dropout):
+    """Dropout of whole channels."""
+
+    _axes: ClassVar[int]
+
+    def __init__(self, rate: float, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(rate, **kwargs)
+        self.data_format = format_of(self, data_format)
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        """See the class."""
+        *_, channels = shape_of(self, x.shape, self._axes, self.data_format)
+        if not training or self.rate == 0.0:
+            return x
+        ones = (1,) * self._axes
+        last = self.data_format == "channels_last"
+        kept = super().call(filled((None, channels), 1.0, x), training=True)
+        return x * ops.reshape(kept, (None, *ones, channels) if last else (None, channels, *ones))
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Layer.get_config`."""
+        return {**super().get_config(), "data_format": self.data_format}
+
+
+class SpatialDropout1D(_SpatialDropout):
+    """Zeroes a share of the channels in training, each in all steps, and scales the rest up.
+
+    Parameters
+    ----------
+    rate : float, 0 <= rate < 1
+        The share that is dropped (Tompson et al. 2015).
+
+    Input shape (batch, steps, channels).
+    """
+
+    _axes = 1
+
+    def __init__(self, rate: float, **kwargs: Any) -> None:
+        super().__init__(rate, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Layer.get_config`."""
+        config = super().get_config()
+        del config["data_format"]
+        return config
+
+
+class SpatialDropout2D(_SpatialDropout):
+    """Zeroes a share of the channels in training, each in the whole image, and scales the rest up.
+
+    Parameters
+    ----------
+    rate : float, 0 <= rate < 1
+        The share that is dropped (Tompson et al. 2015).
+    data_format : {"channels_last", "channels_first"}, optional
+
+    Input shape (batch, height, width, channels).
+    """
+
+    _axes = 2
 
 
 class GaussianNoise(Layer):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from fastdl import initializers, regularizers
+import numpy as np
+
+from fastdl import initializers, ops, regularizers
 from fastdl.layers.base import Layer, axis_length
 from fastdl.tensor import Shape, Tensor, apply
 
@@ -47,7 +49,7 @@ class _Normalization(Layer):
 
     def build(self, input_shape: Shape) -> None:
         """Makes ``gamma`` and ``beta``."""
-        features = (axis_length(self, input_shape),)
+        features = (self._features(input_shape),)
         self.gamma = self.beta = None
         if self.scale:
             self.gamma = self.add_weight(
@@ -57,6 +59,9 @@ class _Normalization(Layer):
             self.beta = self.add_weight(
                 "beta", features, self.beta_initializer, self.beta_regularizer
             )
+
+    def _features(self, shape: Shape) -> int:
+        return axis_length(self, shape)
 
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""
@@ -81,6 +86,8 @@ class BatchNormalization(_Normalization):
 
     Parameters
     ----------
+    axis : int, default -1
+        Which axis the features are: 1 with channels first.
     momentum : float, 0 ... 1
         running = momentum*running + (1 - momentum)*batch; default 0.99, or 0.9 with
         ``convention="torch"`` (which PyTorch calls 0.1).
@@ -94,6 +101,7 @@ class BatchNormalization(_Normalization):
 
     def __init__(
         self,
+        axis: int = -1,
         momentum: float | None = None,
         epsilon: float | None = None,
         center: bool = True,
@@ -103,6 +111,9 @@ class BatchNormalization(_Normalization):
         **kwargs: Any,
     ) -> None:
         super().__init__(epsilon, center, scale, **kwargs)
+        if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)) or axis == 0:
+            raise ValueError(f"{self.name}: axis must be a whole number but 0, got {axis!r}")
+        self.axis = int(axis)
         default = 0.99 if self.convention == "keras" else 0.9
         self.momentum = default if momentum is None else float(momentum)
         if not 0.0 <= self.momentum <= 1.0:
@@ -113,7 +124,7 @@ class BatchNormalization(_Normalization):
     def build(self, input_shape: Shape) -> None:
         """Makes the weights and the running statistics."""
         super().build(input_shape)
-        features = (axis_length(self, input_shape),)
+        features = (self._features(input_shape),)
         self.moving_mean = self.add_weight(
             "moving_mean", features, self.moving_mean_initializer, trainable=False
         )
@@ -121,8 +132,29 @@ class BatchNormalization(_Normalization):
             "moving_variance", features, self.moving_variance_initializer, trainable=False
         )
 
+    def _place(self, shape: Shape) -> int:
+        """The number of the axis of features."""
+        place = self.axis + len(shape) * (self.axis < 0)
+        if not 1 <= place < len(shape) or shape[place] is None:
+            raise ValueError(
+                f"{self.name}: inputs of shape {shape} have no features on {self.axis}"
+            )
+        return place
+
+    def _features(self, shape: Shape) -> int:
+        return shape[self._place(shape)] or 0
+
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         """See the class."""
+        place, last = self._place(x.shape), len(x.shape) - 1
+        if place == last:
+            return self._normalized(x, training)
+        behind = [*range(place), *range(place + 1, last + 1), place]
+        out = self._normalized(ops.transpose(x, behind), training)
+        return ops.transpose(out, [*range(place), last, *range(place, last)])
+
+    def _normalized(self, x: Tensor, training: bool) -> Tensor:
+        """The same, on features in the last axis."""
         weights = {"gamma": self.gamma, "beta": self.beta, "epsilon": self.epsilon}
         if not training or not self.trainable:
             return apply(
@@ -149,6 +181,7 @@ class BatchNormalization(_Normalization):
         """See `Layer.get_config`."""
         return {
             **super().get_config(),
+            "axis": self.axis,
             "momentum": self.momentum,
             "moving_mean_initializer": initializers.serialize(self.moving_mean_initializer),
             "moving_variance_initializer": initializers.serialize(self.moving_variance_initializer),

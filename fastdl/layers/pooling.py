@@ -7,7 +7,14 @@ from typing import Any, ClassVar
 from fastdl import ops
 from fastdl.kernels.table.pooling import window_count
 from fastdl.layers.base import Layer
-from fastdl.layers.convolution import one_of, shape_of, whole_numbers
+from fastdl.layers.geometry import (
+    channels_first,
+    channels_last,
+    format_of,
+    one_of,
+    shape_of,
+    whole_numbers,
+)
 from fastdl.tensor import Tensor, apply
 
 __all__ = [
@@ -21,8 +28,6 @@ __all__ = [
     "MaxPooling2D",
 ]
 
-_FORMATS = ("channels_last", "channels_first")
-
 
 class _Windows(Layer):
     """What all share: the way to images with their channels last, and back."""
@@ -32,13 +37,12 @@ class _Windows(Layer):
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.data_format = one_of(self, "data_format", data_format or _FORMATS[0], _FORMATS)
+        self.data_format = format_of(self, data_format)
 
     def _images(self, x: Tensor) -> Tensor:
         """The input as images; one axis of positions is their width."""
         shape = shape_of(self, x.shape, self._axes, self.data_format)
-        if self.data_format == "channels_first":
-            x = ops.transpose(x, (0, *range(2, 2 + self._axes), 1))
+        x = channels_last(x, self._axes, self.data_format)
         return x if self._axes == 2 else ops.reshape(x, (None, 1, *shape))
 
     def _pooled(self, x: Tensor, size: tuple[int, ...], strides: tuple[int, ...], padding: str):
@@ -93,9 +97,7 @@ class _Pooling(_Windows):
         out = self._pooled(self._images(x), self.pool_size, self.strides, self.padding)
         if self._axes == 1:
             out = ops.reshape(out, (None, *out.shape[2:]))
-        if self.data_format == "channels_first":
-            out = ops.transpose(out, (0, 1 + self._axes, *range(1, 1 + self._axes)))
-        return out
+        return channels_first(out, self._axes, self.data_format)
 
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""

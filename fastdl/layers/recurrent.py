@@ -188,7 +188,7 @@ class RNN(Layer):
             if own_output:
                 after = [*after, out]
             if mask is not None:
-                keep = reshape(slices[1], (x.shape[0],))
+                keep = reshape(slices[1], (None,))
                 after = [_chosen(keep, a, b) for a, b in zip(after, before, strict=True)]
             return [after[-1] if own_output else after[0]], after
 
@@ -200,13 +200,9 @@ class RNN(Layer):
         share = self.cell.dropout if isinstance(self.cell, Cell) else 0.0
         if not training or share == 0.0:
             return x
-        ones = filled((None, *x.shape[2:]), 1.0, like=x)
+        ones = filled((None, *x.shape[2:]), 1.0, x)
         mask = apply("dropout_forward", x=ones, rate=share, stream=stream())
-        if x.is_eager:
-            return ops.multiply(x, ops.expand_dims(mask, 1))
-        times = apply("repeat_vector_forward", x=reshape(mask, (None, -1)))
-        times.shape = (None, x.shape[1], *times.shape[2:])
-        return ops.multiply(x, reshape(times, x.shape))
+        return ops.multiply(x, ops.expand_dims(mask, 1))
 
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""

@@ -1,4 +1,4 @@
-"""Layers that change the shape; all but Permute cost nothing."""
+"""Layers that change the shape; Flatten and Reshape cost nothing."""
 
 from __future__ import annotations
 
@@ -6,18 +6,68 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastdl import ops
-from fastdl.layers.base import Layer
+from fastdl.layers.base import Layer, at_least_one
+from fastdl.layers.geometry import channels_last, format_of
 from fastdl.tensor import Tensor
 
-__all__ = ["Flatten", "Permute", "Reshape"]
+__all__ = ["Flatten", "Permute", "RepeatVector", "Reshape"]
 
 
 class Flatten(Layer):
-    """All axes but the batch become one."""
+    """All axes but the batch become one.
+
+    Parameters
+    ----------
+    data_format : {"channels_last", "channels_first"}, optional
+        With channels first they are moved behind the other axes, so that the order of the output
+        is that of channels last.
+    """
+
+    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.data_format = format_of(self, data_format)
 
     def call(self, x: Tensor) -> Tensor:
         """See the class."""
+        if len(x.shape) > 2:
+            x = channels_last(x, len(x.shape) - 2, self.data_format)
         return ops.reshape(x, (None, -1))
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Layer.get_config`."""
+        return {**super().get_config(), "data_format": self.data_format}
+
+
+class RepeatVector(Layer):
+    """The input, once for each of n time steps.
+
+    Parameters
+    ----------
+    n : int
+
+    Input shape (batch, features), output shape (batch, n, features).
+
+    Examples
+    --------
+    >>> from fastdl import Input
+    >>> from fastdl.layers import RepeatVector
+    >>> RepeatVector(10)(Input((32,))).shape
+    (None, 10, 32)
+    """
+
+    def __init__(self, n: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.n = at_least_one(self, "n", n)
+
+    def call(self, x: Tensor) -> Tensor:
+        """See the class."""
+        if len(x.shape) != 2:
+            raise ValueError(f"{self.name}: wants inputs of shape (batch, features), got {x.shape}")
+        return ops.repeat(ops.expand_dims(x, 1), self.n, 1)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Layer.get_config`."""
+        return {**super().get_config(), "n": self.n}
 
 
 class Permute(Layer):

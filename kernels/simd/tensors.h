@@ -65,6 +65,9 @@ typedef struct {
      * negative. */
     void (*copy)(void *out, int64_t out_stride, const void *x, int64_t x_stride, int64_t rows,
                  int64_t columns);
+    /* out (columns) = sum of weights (rows) * x (rows, columns), added to out where `accumulate`. */
+    void (*weighted)(void *out, const void *x, const double *weights, int64_t rows,
+                     int64_t columns, int accumulate);
     /* out (n) += x (n) */
     void (*accumulate)(void *out, const void *x, int64_t n);
     void (*one_hot)(void *out, const int64_t *labels, int64_t rows, int64_t classes);

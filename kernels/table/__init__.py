@@ -35,6 +35,7 @@ from fastdl.kernels.table import (  # noqa: F401  (importing a family declares i
     arithmetic,
     attention,
     convolutions,
+    lengthening,
     losses,
     metrics,
     norms,

@@ -48,20 +48,6 @@ declare(
     in_("x", "B"),
 )
 
-declare(
-    "repeat_vector_forward",
-    "out[:, t] = x, for each of T time steps.",
-    out("out", "B T F"),
-    in_("x", "B F"),
-    backward=("repeat_vector_backward",),
-)
-declare(
-    "repeat_vector_backward",
-    "grad_x = sum of grad_out over T.",
-    out("grad_x", "B F"),
-    in_("grad_out", "B T F"),
-)
-
 # --- masks ----------------------------------------------------------------------------------------
 
 declare(

@@ -241,6 +241,21 @@ static void check_arithmetic(int64_t n) {
     release(a, n, "add"), release(b, n, "add"), release(out, n, "add");
 }
 
+static void check_weighted(int64_t columns) {
+    enum { ROWS = 5 };
+    const double weights[ROWS] = {0.25, 0.5, 1, -0.75, 2};
+    real *x = drawn(ROWS * columns, -2, 2), *out = array(columns);
+    for (int begun = 0; begun < 2; begun++) {
+        bodies->tensor->weighted(out, x, weights, ROWS, columns, begun);
+        for (int64_t i = 0; i < columns; i++) {
+            double sum = 0;
+            for (int64_t r = 0; r < ROWS; r++) sum += (begun + 1) * weights[r] * x[r * columns + i];
+            near("weighted", columns, i, out[i], sum, 100 * EPSILON);
+        }
+    }
+    release(x, ROWS * columns, "weighted"), release(out, columns, "weighted");
+}
+
 /* Philox4x32-10 (Salmon et al. 2011) of one counter. */
 static void philox(uint32_t x[4], uint32_t k0, uint32_t k1) {
     for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
@@ -416,7 +431,7 @@ static void check_product(int64_t rows, int64_t depth, int64_t columns) {
 
 int main(void) {
     for (int64_t n = 1; n <= 37; n++) {
-        check_activations(n), check_arithmetic(n), check_random(n), check_casts(n);
+        check_activations(n), check_arithmetic(n), check_weighted(n), check_random(n), check_casts(n);
         check_elementwise_losses(n), check_updates(n);
         check_softmax(3, n), check_layernorm(5, n);
         check_crossentropy(5, n + 1, 1), check_crossentropy(5, n + 1, 0);

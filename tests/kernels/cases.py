@@ -356,13 +356,14 @@ _STRICT = {
     "scale_backward", "concatenate", "concatenate_backward", "dropout_forward",
     "dropout_backward", "categorical_accuracy", "sparse_categorical_accuracy", "fill", "assign",
     "to_time_major_forward", "to_time_major_backward", "from_time_major_forward",
-    "from_time_major_backward", "repeat_vector_forward", "choose_rows_forward",
+    "from_time_major_backward", "choose_rows_forward",
     "choose_rows_backward", "row_mask", "split_forward", "split_backward",
     "max_pool_forward",
     "exp_forward", "log_forward", "sqrt_forward", "square_forward", "abs_forward", "sign",
     "clip_forward", "clip_backward", "where_forward", "where_backward", "max_forward",
     "min_forward", "broadcast_forward", "broadcast_rows_forward", "transpose_forward",
     "transpose_backward", "slice_forward", "slice_backward", "take_forward", "one_hot",
+    "pad_forward", "pad_backward",
     "top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy",
 }  # fmt: skip
 

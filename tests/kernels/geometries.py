@@ -99,6 +99,24 @@ _SLICE = Geometry(
     large=(((2300,), (20, 9)), ((30,), (130, 100))),
 )  # fmt: skip
 
+_PAD = Geometry(
+    least={"M": 0, "N": 0},
+    options={"before": 1, "after": 2},
+    others=({}, {"before": 0}, {"before": 3, "after": 0}, {"before": 70, "after": 41}),
+    extents=(((0,), (3, 3)), ((3,), (0, 2)), ((3,), (5, 0)), ((2, 3), (10, 1)), ((7,), (17, 17)),
+             ((65,), (64, 33)), ((2,), (300, 129))),
+    large=(((2300,), (20, 9)), ((30,), (130, 100))),
+)  # fmt: skip
+
+_INTERPOLATE = Geometry(
+    least={"M": 0, "N": 0},
+    options={"size": 2},
+    others=({"size": 1}, {"size": 3}, {"size": 5}, {"size": 80}),
+    extents=(((0,), (3, 3)), ((3,), (0, 2)), ((3,), (5, 0)), ((2,), (1, 3)), ((2, 3), (2, 1)),
+             ((7,), (3, 17)), ((3,), (7, 33)), ((2,), (60, 129))),
+    large=(((300,), (20, 9)), ((10,), (30, 100))),
+)  # fmt: skip
+
 _ONE_HOT = Geometry(
     least={},
     options={"classes": 5},
@@ -144,6 +162,8 @@ GEOMETRIES = {
     **{name: _CONVOLUTION for name in OPS if name.startswith("conv2d_")},
     **dict.fromkeys(("broadcast_forward", "broadcast_backward"), _BROADCAST),
     **dict.fromkeys(("slice_forward", "slice_backward"), _SLICE),
+    **dict.fromkeys(("pad_forward", "pad_backward"), _PAD),
+    **dict.fromkeys(("interpolate_forward", "interpolate_backward"), _INTERPOLATE),
     "one_hot": _ONE_HOT,
     **{name: _POOLING for name in OPS if "_pool_" in name},
 }

@@ -70,7 +70,7 @@ LAYERS = {
     "SiLU": (layers.SiLU, lambda x, s: x / (1 + np.exp(-x))),
     "Softmax": (layers.Softmax, lambda x, s: softmax(x)),
     "BatchNormalization": (
-        lambda: layers.BatchNormalization(0.5, 0.1, moving_mean_initializer="ones"),
+        lambda: layers.BatchNormalization(-1, 0.5, 0.1, moving_mean_initializer="ones"),
         lambda x, s: (x - 1) / np.sqrt(1.1),
     ),
     "LayerNormalization": (layers.LayerNormalization, lambda x, s: normalised(x, -1, 1e-3)),
@@ -113,6 +113,43 @@ def test_forward_shapes_and_configuration(name, shape, float64):
     np.testing.assert_array_equal(other.predict(x), got)
 
 
+@pytest.mark.parametrize("convention", ["keras", "torch"])
+def test_batch_normalization_of_another_axis_is_that_of_the_last(convention, float64):
+    x, y = np.random.default_rng(2).normal(size=(2, 8, 3, 4, 5))
+    last = layers.BatchNormalization(convention=convention)
+    weights = []
+    for layer, turn in (
+        (layers.BatchNormalization(axis=1, convention=convention), lambda a: a),
+        (layers.BatchNormalization(axis=-3, convention=convention), lambda a: a),
+        (last, lambda a: np.moveaxis(a, 1, -1).copy()),
+    ):
+        model = fastdl.Sequential([layer])
+        model.build((None, *turn(x).shape[1:]))
+        model.compile(fastdl.optimizers.SGD(0.1), "mse")
+        model.fit(turn(x), turn(y), batch_size=4, epochs=2, shuffle=False, verbose=0)
+        assert layer.gamma.shape == (3,)
+        weights.append(model.get_weights())
+    for got in weights[:2]:
+        for a, b in zip(got, weights[2], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_names_are_those_of_keras():
+    theirs = pytest.importorskip("keras", reason="Keras is not installed").layers
+    from fastdl._names import snake_case
+
+    for name in layers.__all__:
+        if hasattr(theirs, name) and isinstance(getattr(theirs, name), type):
+            from keras.src.utils.naming import to_snake_case
+
+            assert snake_case(name) == to_snake_case(name)
+    names = {"MaxPooling2D": "max_pooling2d", "Conv2DTranspose": "conv2d_transpose",
+             "ConvLSTM2D": "conv_lstm2d", "LSTM": "lstm", "GRUCell": "gru_cell",
+             "GlobalAveragePooling1D": "global_average_pooling1d"}  # fmt: skip
+    for name, wanted in names.items():
+        assert snake_case(name) == wanted
+
+
 def test_every_public_layer_is_tested_here():
     tested = {name.split(" ")[0] for name in LAYERS}
     assert set(layers.__all__) - tested == {
@@ -121,6 +158,13 @@ def test_every_public_layer_is_tested_here():
         *("Attention", "Embedding", "MultiHeadAttention", "Permute", "PositionalEncoding"),
         # in test_convolution.py
         *("Conv1D", "Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "SeparableConv2D"),
+        # in test_resizing.py
+        *(
+            f"{kind}{axes}D"
+            for kind in ("ZeroPadding", "Cropping", "UpSampling")
+            for axes in (1, 2)
+        ),
+        *("RepeatVector", "SpatialDropout1D", "SpatialDropout2D"),
         # in test_pooling.py
         *(
             f"{kind}Pooling{axes}D"
@@ -161,7 +205,9 @@ BAD = {
     "activation layer": (lambda: layers.Activation("sofmax"), "softmax"),
     "rate": (lambda: layers.Dropout(1.0), "rate"),
     "stddev": (lambda: layers.GaussianNoise(-1), "stddev"),
-    "momentum": (lambda: layers.BatchNormalization(2.0), "momentum"),
+    "momentum": (lambda: layers.BatchNormalization(momentum=2.0), "momentum"),
+    "axis": (lambda: layers.BatchNormalization(0), "axis"),
+    "axis that is not there": (lambda: layers.BatchNormalization(3)(Input((4, 5))), "axis|on 3"),
     "epsilon": (lambda: layers.LayerNormalization(-1.0), "epsilon"),
     "convention": (lambda: layers.LayerNormalization(convention="jax"), "convention"),
     "initializer": (lambda: layers.Dense(1, kernel_initializer="gloriot_normal"), "glorot"),

@@ -233,7 +233,7 @@ BAD = [
     (lambda: MaxPooling2D(padding="full"), "padding"),
     (lambda: GlobalMaxPooling2D(data_format="NHWC"), "data_format"),
     (lambda: MaxPooling2D(5)(Input((4, 9, 2))), "window of 5 is longer than its axis of 4"),
-    (lambda: MaxPooling1D(5)(Input((4, 2))), "max_pooling1_d.*pool_size"),
+    (lambda: MaxPooling1D(5)(Input((4, 2))), "max_pooling1d.*pool_size"),
     (lambda: MaxPooling2D()(Input((4, 2))), "wants inputs of shape .batch, height, width"),
     (lambda: GlobalAveragePooling1D()(Input((4, 2, 2))), "wants inputs of shape"),
 ]
