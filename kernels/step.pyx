@@ -6,7 +6,7 @@ that needs such numbers gets a kernel which looks at the op's `Numbers` first.
 """
 
 cimport numpy as cnp
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
