@@ -1,0 +1,47 @@
+"""The kernel table: its cases are compared before they are timed, and it names what is missed."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import kernels
+
+
+@pytest.mark.parametrize("case", kernels.CASES, ids=lambda case: case.name)
+def test_cases_have_something_to_time(case):
+    if case.flops > 1e9 or "10,000,000" in case.name:
+        pytest.skip("large: the suites run it")
+    calls = kernels.prepare(case, 1, torch=False)
+    assert list(calls) == ["fastdl"]
+    calls["fastdl"]()
+
+
+def test_wrong_results_are_found(monkeypatch):
+    monkeypatch.setattr(kernels.test_kernels, "close", _never_close)
+    adam = next(kernels.chosen(["adam, 1,000"]))
+    with pytest.raises(AssertionError, match="not close"):
+        kernels.prepare(adam, 1, torch=False)
+
+
+def _never_close(*arguments):
+    raise AssertionError("not close")
+
+
+def test_goals():
+    case = kernels.Case("a", lambda: None, times=2.0, share=0.8, flops=1e9)
+
+    def reached(ours, theirs, ceiling):
+        seconds = {"fastdl": ours, **({"torch": theirs} if theirs else {})}
+        return kernels.Timed(case, seconds, ceiling).reached
+
+    assert reached(1.0, 2.0, 1.25e9) and reached(1.0, None, 1.25e9)
+    assert not reached(1.0, 1.9, 1.25e9) and not reached(1.0, 2.0, 1.3e9)
+    assert not reached(1.0, 2.0, 0.0)
+    assert not kernels.Timed(kernels.Case("b", lambda: None, seconds=0.5), {"fastdl": 1.0}).reached
+
+
+def test_table():
+    case = next(kernels.chosen(["adam, 1,000"]))
+    timed = kernels.measure(case, 1, torch=False, samples=1)
+    text = kernels.table(1, [timed.figures()])
+    assert "| Adam, 1,000 |" in text and "of 1 goals reached" in text
