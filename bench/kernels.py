@@ -46,6 +46,7 @@ class Case:
     seconds: float = 0.0
     flops: float = 0.0
     moved: float = 0.0
+    product: float = 0.0  # bytes of a product's three arrays
     alone: bool = False  # one thread is as good as two: only the first number of threads
 
     @property
@@ -60,7 +61,8 @@ def _product(form: str, m: int, k: int, n: int, share: float) -> Case:
     test = partial(test_matmul.test_share_of_peak, dtype="float32", shape=(form, m, k, n))
     names = {"nn": "x·W", "tn": "xᵀ·dy", "nt": "dy·Wᵀ"}
     name = f"product {names[form]}, {m}x{k}x{n}"
-    return Case(name, test, ("fastdl",), share=share, flops=2.0 * m * k * n)
+    bytes_ = 4.0 * (m * k + k * n + m * n)
+    return Case(name, test, ("fastdl",), share=share, flops=2.0 * m * k * n, product=bytes_)
 
 
 def _dense(b: int, i: int, o: int, times: float) -> Case:
@@ -182,6 +184,7 @@ class Timed:
             "name": self.case.name, "goal": self.case.goal, "reached": self.reached,
             "seconds": self.seconds, "ratio": self.ratio, "share": self.share,
             "flops": self.case.flops, "moved": self.case.moved, "ceiling": self.ceiling,
+            "moved_by_product": self.case.product,
         }  # fmt: skip
 
 

@@ -146,6 +146,7 @@ def main() -> int:
     parser.add_argument("--without-torch", action="store_true")
     parser.add_argument("--quick", action="store_true", help="compare only; nothing is timed")
     parser.add_argument("--save", action="store_true", help="write to bench/results")
+    parser.add_argument("--machine", default="", help="the machine's name in bench/results/")
     options = parser.parse_args()
     ways = [w for w in WAYS if w != "torch" or importlib.util.find_spec("torch")]
     if options.without_torch:
@@ -166,7 +167,7 @@ def main() -> int:
     text = table(bench, seconds)
     print(text)
     if options.save:
-        print(results.save("many", {"seconds": seconds}, text))
+        print(results.save("many", {"seconds": seconds}, text, machine=options.machine))
     return 0
 
 

@@ -42,6 +42,7 @@ BATCHES = (
 
 SLOWER = 1.05  # more threads, or a smaller size, may take so many times as long: noise
 GROWS = 1.15  # a step may grow so many times as much as its work
+NEAR = 1.5  # where the larger size is at most so many times the smaller one
 ODD = 1.15  # and an odd size may take so many times its neighbours' time for the same work
 _LOSS, _WEIGHTS = 1e-4, 1e-2  # of the comparison, see peers/verify.py
 
@@ -135,7 +136,7 @@ def anomalies(family: Family, threads: int, times: dict[int, dict[int, float]]) 
         if seconds[small] > SLOWER * seconds[large]:
             yield f"{what} {small} is slower than {large}: {pair}"
         grown = cost[large] / cost[small]
-        if grown > GROWS:
+        if grown > GROWS and large <= NEAR * small:
             yield f"{what} {large} takes {grown:.2f} times {small}'s time for the same work: {pair}"
 
 

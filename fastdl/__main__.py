@@ -133,7 +133,9 @@ def _parser() -> argparse.ArgumentParser:
         "bench",
         _bench,
         help="time training steps",
-        description="Print the time of a training step of a few networks (a few seconds).",
+        description="Print the time of a training step of a few networks and their share of the\n"
+        "machine's peak, after comparing their results with NumPy's (a few seconds).\n"
+        "Other libraries beside it: python -m bench.peers in a checkout of fastdl.",
     )
     bench.add_argument(
         "--seconds",
@@ -141,6 +143,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         default=0.5,
         help="how long for each (default: 0.5)",
+    )
+    bench.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    bench.add_argument(
+        "--plot", metavar="FILE", help="also draw them, as .png, .svg or .pdf (fastdl[plot])"
     )
     machine(bench)
     return parser
@@ -270,7 +276,7 @@ def _bench(args: argparse.Namespace) -> None:
     _set_machine(args)
     _info(argparse.Namespace(model=None))
     print()
-    benchmark.run(args.seconds)
+    benchmark.run(args.seconds, args.json, args.plot)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """The command line: runs in a process of its own, mistakes by `main` in this one."""
 
 import gzip
+import json
 import os
 import signal
 import struct
@@ -162,10 +163,34 @@ def test_info(trained):
     assert process.returncode == 0 and "1,146" in process.stdout.replace("1146", "1,146")
 
 
-def test_bench():
-    process = fastdl("bench", "--seconds", 0.01, "--threads", 1)
+def test_bench(tmp_path):
+    file = tmp_path / "bench.json"
+    process = fastdl("bench", "--seconds", 0.01, "--threads", 1, "--json", file)
     assert process.returncode == 0, process.stderr
-    assert "784-128-10" in process.stdout and "step" in process.stdout
+    assert "784-128-10" in process.stdout and "of peak" in process.stdout
+    figures = json.loads(file.read_text())
+    for row in figures["rows"]:
+        assert row["error"] < 1e-3 and 0 < row["share_of_peak"] < 1.5
+        assert str(row["batch"]) in process.stdout
+
+
+def test_bench_compares_with_numpy(monkeypatch):
+    from fastdl import Model, _bench
+
+    assert _bench.check((2, 8, 2), 4) < 1e-4
+    right = Model.predict
+    monkeypatch.setattr(Model, "predict", lambda *arguments: 1.01 * right(*arguments))
+    with pytest.raises(ArithmeticError, match="differ"):
+        _bench.check((2, 8, 2), 4)
+
+
+def test_bench_draws(tmp_path):
+    pytest.importorskip("matplotlib")
+    from fastdl import _bench
+
+    row = {"widths": (2, 8, 2), "batch": 4, "step_seconds": 1e-6, "flops_per_second": 1e9}
+    _bench.draw({"rows": [row], "fma_flops": 1e11}, tmp_path / "bench.svg")
+    assert "<svg" in (tmp_path / "bench.svg").read_text()
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["info"], ["bench"]])

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import results
+from .. import pictures, results
 from . import OURS, PEERS, report
 from .ceilings import measure_ceilings
 from .process import Process
@@ -52,6 +52,8 @@ def main() -> int:
     figures = {"runs": runs, "loss_tolerance": LOSS_TOLERANCE, "weight_tolerance": tolerances}
     if options.json:
         options.json.write_text(report.as_json({"environment": results.environment(), **figures}))
+    if options.plot:
+        pictures.ratios(options.plot, runs)
     if options.save:
         print(results.save("peers", figures, text, machine=options.machine))
     failures = report.failures(runs)
@@ -73,6 +75,7 @@ def _options():
     parser.add_argument("--rounds", type=int, default=3, help="in each process; default 3")
     parser.add_argument("--seconds", type=float, default=0.15, help="a sample; default 0.15")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--plot", type=Path, help="draw the ratios in this file (matplotlib)")
     parser.add_argument("--save", action="store_true", help="write to bench/results/")
     parser.add_argument("--machine", default="", help="the machine's name in bench/results/")
     parser.add_argument(
