@@ -65,7 +65,9 @@ class Bench:
             fastdl.set_num_threads(None)
 
     def fit_many(self, models: list) -> None:
-        fastdl.fit_many([m.model for m in models], self.x, self.y, **self.arguments)
+        given = [m.model for m in models]
+        # PyTorch, limited to one thread, limits OpenMP for all in the process: said explicitly.
+        fastdl.fit_many(given, self.x, self.y, workers=self.processors, **self.arguments)
 
     def threads(self, models: list) -> None:
         with ThreadPoolExecutor(self.processors) as pool:
