@@ -362,6 +362,8 @@ class Lowered:
     program : Program
     arena_bytes, buffer_bytes : int
         The block that all tensors share, and what they would take each on their own.
+    gradient_bytes : int
+        The gradients that are kept whole until the update, beside that block.
     ops : list of list of str
         The names of the ops in order, each with its tails; "repeat" with all in its body.
     nodes : list of list of Node
@@ -380,11 +382,14 @@ class Lowered:
         steps: list[Step],
         nodes: list[list[Node]],
         chains: list[list[list[Node]]],
+        gradients: Iterable[np.ndarray],
     ) -> None:
         self.program = program
         self.nodes, self.chains, self.array_of = nodes, chains, buffers
         self.arena_bytes = buffers.bytes
         self.buffer_bytes = buffers.bytes_in_all
+        blocks = {id(g.base): g.base for g in gradients if g.base is not None}
+        self.gradient_bytes = sum(block.nbytes for block in blocks.values())
         self.ops = [[n.name for n in _all_nodes(step)] for step in steps]
 
 
@@ -418,7 +423,8 @@ def lower(
     sums, ends = np.zeros(sum(sizes)), np.cumsum(sizes)
     fixed = {t: sums[end - n : end] for t, n, end in zip(totals, sizes, ends, strict=True)}
     fixed.update(_constants(steps, dtype))
-    fixed.update(_gradient_ranges(steps, dtype))
+    gradients = _gradient_ranges(steps, dtype)
+    fixed.update(gradients)
     buffers = _Buffers(steps, capacity, dtype, fixed, feeds, [*fetches, *kept])
     entries, nodes, chains = [], [], []
     at = 0
@@ -435,7 +441,7 @@ def lower(
     program = Program(
         capacity, entries, [buffers(t) for t in feeds], [buffers(t) for t in fetches], sums
     )
-    return Lowered(program, buffers, steps, nodes, chains)
+    return Lowered(program, buffers, steps, nodes, chains, gradients.values())
 
 
 def _constants(steps: list[Step], dtype: np.dtype) -> dict[Tensor, np.ndarray]:

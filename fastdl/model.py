@@ -16,7 +16,7 @@ from fastdl.functional import Functional
 from fastdl.graph import label_count
 from fastdl.layers.base import Layer, as_shape, flatten
 from fastdl.layout import consolidate
-from fastdl.programs import making
+from fastdl.programs import compiled, making
 from fastdl.summary import describe
 from fastdl.targets import Setup, Target
 from fastdl.tensor import Shape, Tensor, Trace, Variable, changes
@@ -480,8 +480,24 @@ several
 
     # --- description ----------------------------------------------------------------------------
 
-    def summary(self, print_fn: Any = print) -> None:
-        """Prints the layers, their outputs' shapes and their numbers of weights."""
+    def summary(self, print_fn: Any = print, batch_size: int | None = None) -> None:
+        """Prints the layers, their outputs' shapes and their numbers of weights.
+
+        Behind them stands what takes memory: weights, optimizer state, and, of each program that
+        has been made, gradients and buffers, with what planning them by lifetime has saved.
+
+        Parameters
+        ----------
+        print_fn : callable, default print
+            Called with each line.
+        batch_size : int, optional
+            Makes the programs for training and prediction with batches of so many rows first.
+        """
+        if batch_size is not None:
+            rows = training.whole("batch_size", batch_size, 1)
+            if self._optimizer is not None:
+                compiled(self, "train", rows)
+            compiled(self, "predict", rows)
         for line in describe(self):
             print_fn(line)
 

@@ -1,4 +1,4 @@
-"""The table that `Model.summary` prints."""
+"""The tables that `Model.summary` prints: the layers, and what takes memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastdl.functional import walk
 from fastdl.layers.base import Layer, LayerCall, flatten
+from fastdl.programs import Compiled
 from fastdl.tensor import Tensor, Trace
 
 if TYPE_CHECKING:
@@ -30,8 +31,50 @@ def describe(model: Model) -> Iterator[str]:
             yield line
     yield line
     trainable = sum(w.value.size for w in model.trainable_weights)
-    size = _bytes(sum(w.value.nbytes for w in model.weights))
+    size = _bytes(_weight_bytes(model))
     yield f"Weights: {model.count_params():,} ({size}), {trainable:,} of them trainable"
+    yield from _memory(model)
+
+
+def _weight_bytes(model: Model) -> int:
+    return sum(w.value.nbytes for w in model.weights)
+
+
+_KINDS = {
+    "train": "training", "validate": "validation", "evaluate": "evaluation",
+    "predict": "prediction",
+}  # fmt: skip
+
+
+def _memory(model: Model) -> Iterator[str]:
+    """What the model's programs take; nothing where it has none yet."""
+    programs: dict[str, Compiled] = {}
+    for (kind, *_), made in list(model._programs.items()):
+        programs.setdefault(_KINDS[kind], made)
+    if not programs:
+        return
+    state = 0
+    if model._optimizer is not None:
+        slots = model._optimizer.slots.values()
+        state = sum(twin.value.nbytes for twins in slots for twin in twins.values())
+    weights = _weight_bytes(model)
+    rows = [("weights", _bytes(weights), "")]
+    rows += [("optimizer state", _bytes(state), "")] if state else []
+    total = weights + state
+    for title, made in programs.items():
+        lowered = made.lowered
+        if lowered.gradient_bytes:
+            rows.append((f"{title}: gradients kept whole", _bytes(lowered.gradient_bytes), ""))
+        alone = lowered.buffer_bytes
+        saved = f"{1 - lowered.arena_bytes / alone:.0%} less than {_bytes(alone)}" if alone else ""
+        what = f"{title}: buffers for {made.capacity} rows"
+        rows.append((what, _bytes(lowered.arena_bytes), saved))
+        total += lowered.gradient_bytes + lowered.arena_bytes
+    rows.append(("in all", _bytes(total), ""))
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    yield "Memory:"
+    for row in rows:
+        yield f"{row[0]:<{widths[0]}}   {row[1]:>{widths[1]}}   {row[2]}".rstrip()
 
 
 def _layer_shapes(model: Model) -> list[tuple[Layer, Any]]:
