@@ -24,7 +24,7 @@ from fastdl.kernels import eager
 from fastdl.kernels.step import Caller, Step
 from fastdl.layers.base import Layer, flatten, map_structure
 from fastdl.layout import consolidate, lower
-from fastdl.tensor import Node, Tensor, Trace, Variable, apply, changes
+from fastdl.tensor import Node, Tensor, Trace, Variable, apply, changes, wrong_batch
 
 __all__ = ["CompiledStep", "compiled_step"]
 
@@ -211,13 +211,15 @@ class _Traced:
         results = [(_array(lowered, t), None in t.shape) for t in self.tensors]
         self.options = [u.optimizer.fixed_options() for u in trace.updates]
         self.native = Step(lowered.program, owners, results)
-        self.capacity = rows
+        self.capacity, self.batch_rows = rows, lowered.batch_rows
 
     def allow_quick(self, arrays: list[np.ndarray]) -> None:
         """Lets calls with such arrays take the short way, where it gives the same."""
         updates = self.trace.updates
-        if self.native is None or self.trace.sources != list(range(len(arrays))):
+        plain = self.native is not None and self.batch_rows is None
+        if not plain or self.trace.sources != list(range(len(arrays))):
             return
+        assert self.native is not None
         attributes = [vars(update.optimizer) for update in updates]
         checks = [
             (known, key, known[key])
@@ -326,6 +328,9 @@ class CompiledStep(Caller):
 
     def _run(self, traced: _Traced, arrays: list[np.ndarray]) -> Any:
         sources = [arrays[i] for i in traced.trace.sources]
+        for array in arrays if traced.batch_rows is not None else []:
+            if len(array) != traced.batch_rows:
+                raise wrong_batch(len(array), traced.batch_rows)
         results = traced.run(sources)
         if results is not None:
             return results

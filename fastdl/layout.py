@@ -17,7 +17,7 @@ import numpy as np
 from fastdl.graph import Step
 from fastdl.kernels.program import Program
 from fastdl.repeat import Repeat, State
-from fastdl.tensor import Node, Tensor, Variable, root
+from fastdl.tensor import Node, Tensor, Variable, root, wrong_batch
 
 __all__ = ["Arena", "Lowered", "consolidate", "lower", "update_steps"]
 
@@ -115,6 +115,8 @@ class _Buffers:
         fetches: list[Tensor],
     ) -> None:
         self.capacity = capacity
+        #: The rows that every batch must have, where states are kept for them.
+        self.batch_rows: int | None = None
         self.dtype = dtype
         self.fixed = fixed
         self._sizes: dict[Tensor, int] = {}
@@ -149,6 +151,10 @@ class _Buffers:
         base = root(tensor)
         if isinstance(base, Variable):
             array = base.value
+            if tensor.shape[:1] == (None,):  # see `rows_of`
+                self.batch_rows = len(array)
+                if self.capacity != len(array):
+                    raise wrong_batch(self.capacity, len(array))
         elif base._value is not None:  # a constant, in the program's own type
             if base not in self.fixed:
                 self.fixed[base] = np.array(base._value, self._dtype(base), order="C")
@@ -360,6 +366,8 @@ class Lowered:
     Attributes
     ----------
     program : Program
+    batch_rows : int or None
+        The rows that every batch must have, where layers are stateful.
     arena_bytes, buffer_bytes : int
         The block that all tensors share, and what they would take each on their own.
     gradient_bytes : int
@@ -386,6 +394,7 @@ class Lowered:
     ) -> None:
         self.program = program
         self.nodes, self.chains, self.array_of = nodes, chains, buffers
+        self.batch_rows = buffers.batch_rows
         self.arena_bytes = buffers.bytes
         self.buffer_bytes = buffers.bytes_in_all
         blocks = {id(g.base): g.base for g in gradients if g.base is not None}

@@ -24,7 +24,7 @@ from fastdl.layers.base import flatten
 from fastdl.layout import Lowered, lower
 from fastdl.metrics.base import Metric, NativeMetric, plain, split
 from fastdl.rewrites import rewritten
-from fastdl.tensor import Tensor, Trace, Variable, apply
+from fastdl.tensor import Tensor, Trace, Variable, apply, wrong_batch
 
 if TYPE_CHECKING:
     from fastdl.model import Model
@@ -121,6 +121,19 @@ class Compiled:
         """The most rows of a batch."""
         return self.lowered.program.capacity
 
+    def check_batches(self, rows: int, batch: int) -> Compiled:
+        """Itself; an error where stateful layers want other batches.
+
+        Parameters
+        ----------
+        rows, batch : int
+            How many there are in all, and in each batch but the last.
+        """
+        wanted = self.lowered.batch_rows
+        if wanted is not None and (batch != wanted or rows % wanted):
+            raise wrong_batch(batch if batch != wanted else rows % wanted, wanted)
+        return self
+
     def results(self, rows: int) -> list[np.ndarray]:
         """Arrays for what the program hands out for so many rows."""
         buffers = self.lowered.program.fetch_buffers
@@ -181,6 +194,8 @@ def compiled(
         if found is not None and found.structure == structure:
             if found.capacity >= capacity:
                 return found
+            if found.lowered.batch_rows is not None:
+                raise wrong_batch(capacity, found.lowered.batch_rows)
             capacity = max(capacity, 2 * found.capacity)  # sizes that creep up: few programs
         more = {"norms": True} if norms else {}
         made = _MAKERS[kind](model, capacity, weighted, **more)

@@ -189,6 +189,7 @@ class _Epoch:
     def run(self, rows: Rows, **context: Any) -> None:
         """One batch."""
         self.program = compiled(self.model, self.kind, rows.count, rows.weighted)
+        self.program.check_batches(rows.count, rows.count)
         native = self.program.lowered.program
         with self.program.lock:
             results = self.program.results(rows.count)

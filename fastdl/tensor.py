@@ -622,6 +622,21 @@ def reshape(x: Tensor, shape: Shape) -> Tensor:
     return out
 
 
+def rows_of(x: Variable) -> Tensor:
+    """A weight that has something for each row of the batch, as a tensor with a batch axis."""
+    out = Tensor((None, *x.shape[1:]), x.dtype)
+    record(Node(None, {"x": x}, {}, {"out": out}))
+    return out
+
+
+def wrong_batch(rows: int, wanted: int | None) -> ValueError:
+    """The error for a batch whose number of rows is not that of the states that are kept."""
+    return ValueError(
+        f"stateful layers keep a state for each of {wanted} rows: all batches must have {wanted} "
+        f"rows, got {rows}"
+    )
+
+
 # --- eager tensors ------------------------------------------------------------------------------
 
 

@@ -195,11 +195,14 @@ class Run:
         weighted = rows.weighted
         norms = any(isinstance(c, NormRecorder) for c in listeners.callbacks)
         self.step = compiled(model, "train", self.batch_size, weighted, norms)
+        self.step.check_batches(rows.count, self.batch_size)
         self.check: Compiled | None = None
         validation_batch = 1
         if validation is not None:
-            validation_batch = min(INFERENCE_BATCH, validation.count)
+            usual = self.step.lowered.batch_rows or INFERENCE_BATCH
+            validation_batch = min(usual, validation.count)
             self.check = compiled(model, "validate", validation_batch, validation.weighted)
+            self.check.check_batches(validation.count, validation_batch)
         self.train_totals = self.step.lowered.program.totals.size
         #: What the programs hand out for the metrics that see all rows of an epoch.
         self.kept = self.step.results(rows.count)
@@ -499,6 +502,7 @@ def evaluate(
 def _run(
     program: Compiled, rows: Rows, batch: int | None = None, **context: Any
 ) -> dict[str, float]:
+    program.check_batches(rows.count, batch or rows.count)
     with program.lock:
         native, kept = program.lowered.program, program.results(rows.count)
         native.bind(rows.sources, kept)
@@ -515,9 +519,10 @@ def predict(model: Model, x: Any, batch_size: int | None) -> list[np.ndarray]:
     rows = Rows(as_inputs(x, model.input_names, model.row_shapes, model.input_classes), [])
     batch = INFERENCE_BATCH if batch_size is None else whole("batch_size", batch_size, 1)
     latest = changes.latest
-    program = compiled(model, "predict", batch)
+    program = compiled(model, "predict", batch).check_batches(rows.count, batch)
     native = program.lowered.program
-    if len(native.feed_buffers) == len(native.fetch_buffers) == 1 and model.input_classes == [None]:
+    plain = program.lowered.batch_rows is None and model.input_classes == [None]
+    if plain and len(native.feed_buffers) == len(native.fetch_buffers) == 1:
         model._quick = latest, native.answer
     with program.lock:
         results = [np.empty((rows.count, *b.shape[1:]), b.dtype) for b in native.fetch_buffers]

@@ -143,7 +143,7 @@ class ConvLSTM2D(CellLayer):
     unit_forget_bias : bool, default True
     kernel_regularizer, recurrent_regularizer, bias_regularizer : optional
     dropout, recurrent_dropout : float, default 0
-    return_sequences, return_state, go_backwards : bool, default False
+    return_sequences, return_state, go_backwards, stateful, batch_size :
         See `RNN`.
 
     Input shape (batch, time, height, width, channels). ``kernel`` has shape (*kernel_size,

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
 from fastdl import ops
 from fastdl._names import snake_case
-from fastdl.layers.base import Layer, flatten, unique_name
+from fastdl.layers.base import Layer, at_least_one, flatten, unique_name
 from fastdl.layers.cells import Cell, GRUCell, LSTMCell, SimpleRNNCell
 from fastdl.layers.dropout import stream
-from fastdl.repeat import filled, from_time_major, repeat, to_time_major
-from fastdl.tensor import Shape, Tensor, Trace, apply, reshape
+from fastdl.repeat import filled, from_time_major, is_eager, repeat, to_time_major
+from fastdl.tensor import (
+    Shape,
+    Tensor,
+    Trace,
+    Variable,
+    apply,
+    constant,
+    reshape,
+    rows_of,
+    wrong_batch,
+)
 
 __all__ = ["GRU", "LSTM", "RNN", "CellLayer", "SimpleRNN"]
 
@@ -31,6 +43,11 @@ class RNN(Layer):
         Whether to give the states after the last step too: a list, the output first.
     go_backwards : bool, default False
         Whether to begin with the last time step; outputs then come in that order.
+    stateful : bool, default False
+        Whether each batch begins with the states after the one before, in training and afterwards,
+        until `reset_state`. No gradient goes back into the batch before.
+    batch_size : int, optional
+        The rows of every batch; needed where stateful, as each row has a state that is kept.
 
     Input shape (batch, time, ...); or a list of the input and the initial states. Without them the
     states begin with zeros.
@@ -54,6 +71,8 @@ class RNN(Layer):
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
+        stateful: bool = False,
+        batch_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -66,6 +85,12 @@ class RNN(Layer):
         self.return_sequences = bool(return_sequences)
         self.return_state = bool(return_state)
         self.go_backwards = bool(go_backwards)
+        self.stateful = bool(stateful)
+        self.batch_size = batch_size
+        if batch_size is not None:
+            self.batch_size = at_least_one(self, "batch_size", batch_size)
+        if self.stateful and batch_size is None:
+            raise ValueError(f"{self.name}: stateful=True needs batch_size, the rows of each batch")
 
     def __call__(
         self,
@@ -114,6 +139,34 @@ class RNN(Layer):
             out, after = self._step(Tensor((None, *shape[2:])), states, False)
         self._step_output = out.shape[1:]
         self._output_is_state = out is after[0]
+        self.states: list[Variable] = []
+        if self.stateful:
+            self.states = [
+                self.add_weight(f"state_{i}", (self.batch_size or 0, *s), "zeros", trainable=False)
+                for i, s in enumerate(self.state_shapes)
+            ]
+
+    def reset_state(self) -> None:
+        """Has the next batch begin with zeros; for a stateful layer."""
+        if not self.stateful:
+            raise RuntimeError(f"{self.name}: is not stateful, its states always begin with zeros")
+        for state in self.states if self.built else []:
+            state.assign(np.zeros(state.shape))
+
+    def _kept_states(self, x: Tensor) -> list[Tensor]:
+        """The states of the rows of a batch, as they are kept."""
+        if not is_eager(x):
+            return [rows_of(state) for state in self.states]
+        if x.shape[0] != self.batch_size:
+            raise wrong_batch(x.shape[0] or 0, self.batch_size)
+        return [constant(state.value, state.value.dtype.name) for state in self.states]
+
+    def _keep_states(self, kept: list[Tensor], after: list[Tensor]) -> None:
+        for variable, before, state in zip(self.states, kept, after, strict=True):
+            if is_eager(state):
+                variable.assign(state.value)
+            else:
+                apply("assign", target=before, x=state)
 
     def _check_sequence(self, shape: Shape) -> None:
         if len(shape) < 3:
@@ -139,7 +192,10 @@ class RNN(Layer):
         """See the class."""
         sequence, initial, mask = self._parts(x)
         self._check(sequence, initial, mask)
-        outputs, last, states = self._run(sequence, initial, mask, training)
+        kept = self._kept_states(sequence) if self.stateful else []
+        outputs, last, states = self._run(sequence, initial or kept, mask, training)
+        if self.stateful:
+            self._keep_states(kept, states)
         result = from_time_major(outputs) if self.return_sequences else last
         if self.return_sequences:
             result.mask = mask
@@ -214,6 +270,8 @@ class RNN(Layer):
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
             "go_backwards": self.go_backwards,
+            "stateful": self.stateful,
+            "batch_size": self.batch_size,
         }
 
     @classmethod
@@ -244,7 +302,9 @@ class CellLayer(RNN):
     """A layer of a built-in cell: takes the cell's arguments and its own."""
 
     _cell: ClassVar[type[Cell]]
-    _own: ClassVar = ("return_sequences", "return_state", "go_backwards")
+    _own: ClassVar = (
+        *("return_sequences", "return_state", "go_backwards", "stateful", "batch_size"),
+    )
     _base: ClassVar = ("name", "trainable", "input_shape")
 
     def __init__(self, units: int, *args: Any, **kwargs: Any) -> None:
@@ -273,7 +333,7 @@ class SimpleRNN(CellLayer):
     dropout, recurrent_dropout : float, default 0
         Shares of the input's and of the state's elements that are dropped in training, the same
         ones in all time steps.
-    return_sequences, return_state, go_backwards : bool, default False
+    return_sequences, return_state, go_backwards, stateful, batch_size :
         See `RNN`.
 
     Input shape (batch, time, features), output shape (batch, units) or (batch, time, units).
@@ -300,7 +360,7 @@ class LSTM(CellLayer):
     dropout, recurrent_dropout : float, default 0
         Shares of the input's and of the state's elements that are dropped in training, the same
         ones in all time steps.
-    return_sequences, return_state, go_backwards : bool, default False
+    return_sequences, return_state, go_backwards, stateful, batch_size :
         See `RNN`. The states are the output and the carry.
 
     Input shape (batch, time, features), output shape (batch, units) or (batch, time, units).
@@ -329,7 +389,7 @@ class GRU(CellLayer):
     dropout, recurrent_dropout : float, default 0
         Shares of the input's and of the state's elements that are dropped in training, the same
         ones in all time steps.
-    return_sequences, return_state, go_backwards : bool, default False
+    return_sequences, return_state, go_backwards, stateful, batch_size :
         See `RNN`.
 
     Input shape (batch, time, features), output shape (batch, units) or (batch, time, units).

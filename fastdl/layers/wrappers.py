@@ -155,6 +155,11 @@ class Bidirectional(_Wrapper):
                 layer.build(shape)
                 layer.built = True
 
+    def reset_state(self) -> None:
+        """Has the next batch begin with zeros; for stateful layers."""
+        self.layer.reset_state()
+        self.backward_layer.reset_state()
+
     def call(self, x: Any, training: bool = False) -> Any:
         """See the class."""
         sequence, *states = flatten(x)
