@@ -5,9 +5,9 @@ import time
 
 import numpy as np
 from _digits import load
+from _peers import report
 
 import fastdl
-from fastdl.layers import Conv2D, Dense, Flatten, MaxPooling2D
 
 
 def images(rows):
@@ -20,19 +20,31 @@ def images(rows):
     return pixels[..., np.newaxis]
 
 
-def network():
-    """The network, not yet compiled."""
-    return fastdl.Sequential(
+def network(library):
+    """The network, of fastdl or of Keras, not yet compiled."""
+    layers = library.layers
+    return library.Sequential(
         [
-            Conv2D(32, (3, 3), activation="relu", input_shape=(28, 28, 1)),
-            MaxPooling2D((2, 2)),
-            Conv2D(64, (3, 3), activation="relu"),
-            MaxPooling2D((2, 2)),
-            Conv2D(64, (3, 3), activation="relu"),
-            Flatten(),
-            Dense(64, activation="relu"),
-            Dense(10, activation="softmax"),
+            layers.Conv2D(32, (3, 3), activation="relu", input_shape=(28, 28, 1)),
+            layers.MaxPooling2D((2, 2)),
+            layers.Conv2D(64, (3, 3), activation="relu"),
+            layers.MaxPooling2D((2, 2)),
+            layers.Conv2D(64, (3, 3), activation="relu"),
+            layers.Flatten(),
+            layers.Dense(64, activation="relu"),
+            layers.Dense(10, activation="softmax"),
         ]
+    )
+
+
+def torch_network(nn):
+    """The same in PyTorch, from images with their channel last to the classes' logits."""
+    return nn.Sequential(
+        *(nn.Flatten(), nn.Unflatten(1, (1, 28, 28))),
+        *(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Flatten()),
+        *(nn.Linear(576, 64), nn.ReLU(), nn.Linear(64, 10)),
     )
 
 
@@ -41,16 +53,16 @@ def main(data=None, epochs=5, verbose="auto"):
     fastdl.set_seed(0)
     (x_train, y_train), (x_test, y_test) = load(data)
     x_train, x_test = images(x_train), images(x_test)
-    model = network()
+    model = network(fastdl)
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     began = time.perf_counter()
     history = model.fit(x_train, y_train, epochs=epochs, verbose=verbose)
     seconds = time.perf_counter() - began
     _, accuracy = model.evaluate(x_test, y_test)
     if verbose:
-        steps = epochs * -(-len(x_train) // 32)
-        print(f"{1e6 * seconds / steps:.0f} microseconds a step of 32 digits")
         print(f"accuracy on {len(x_test)} test digits: {accuracy:.4f}")
+        step = 1e6 * seconds / (epochs * -(-len(x_train) // 32))
+        report(step, x_train, y_train, torch_network, network)
     return history, accuracy
 
 

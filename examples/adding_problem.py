@@ -2,12 +2,13 @@
 sequence. To predict the mean gives an error of 0.167; a network must remember to do better."""
 
 import argparse
+import statistics
 import time
 
 import numpy as np
+from _peers import report
 
 import fastdl
-from fastdl.layers import LSTM, Dense
 
 
 def sequences(rows, times, rng):
@@ -21,22 +22,49 @@ def sequences(rows, times, rng):
     return x, (x[every, first, 0] + x[every, second, 0])[:, None]
 
 
+def network(library, units=64):
+    """The model, of fastdl or of Keras."""
+    layers = library.layers
+    return library.Sequential([layers.LSTM(units), layers.Dense(1)])
+
+
+def torch_network(nn, units=64):
+    """The same in PyTorch."""
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(2, units, batch_first=True)
+            self.dense = nn.Linear(units, 1)
+
+        def forward(self, x):
+            return self.dense(self.lstm(x)[0][:, -1])
+
+    return Network()
+
+
 def main(times=100, rows=10_000, epochs=40, units=64, goal=0.01, verbose=True):
     """Returns the mean squared error on sequences that were not trained on."""
     fastdl.set_seed(0)
     rng = np.random.default_rng(0)
     (x, y), (x_test, y_test) = sequences(rows, times, rng), sequences(1000, times, rng)
-    model = fastdl.Sequential([LSTM(units), Dense(1)])
+    model = network(fastdl, units)
     model.compile(fastdl.optimizers.Adam(2e-3, clipnorm=1.0), "mse")
+    steps = []
     for epoch in range(epochs):
         began = time.perf_counter()
         model.fit(x, y, batch_size=50, epochs=epoch + 1, initial_epoch=epoch, verbose=0)
-        step = (time.perf_counter() - began) / (rows / 50)
+        steps.append(1e6 * (time.perf_counter() - began) / (rows / 50))
         error = model.evaluate(x_test, y_test)
         if verbose:
-            print(f"epoch {epoch + 1}: error {error:.5f}; {1e6 * step:.0f} us a step")
+            print(f"epoch {epoch + 1}: error {error:.5f}")
         if error < goal:
             break
+    if verbose:
+        report(
+            statistics.median(steps), x, y, lambda nn: torch_network(nn, units),
+            lambda library: network(library, units), batch=50,
+        )  # fmt: skip
     return error
 
 

@@ -5,9 +5,30 @@ import time
 
 import numpy as np
 from _digits import load
+from _peers import report
 
 import fastdl
-from fastdl.layers import LSTM, Dense
+
+
+def network(library):
+    """The model, of fastdl or of Keras."""
+    layers = library.layers
+    return library.Sequential([layers.LSTM(128), layers.Dense(10, activation="softmax")])
+
+
+def torch_network(nn, side):
+    """The same in PyTorch, from the images' rows to the classes' logits."""
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(side, 128, batch_first=True)
+            self.dense = nn.Linear(128, 10)
+
+        def forward(self, x):
+            return self.dense(self.lstm(x)[0][:, -1])
+
+    return Network()
 
 
 def main(data=None, epochs=10, verbose="auto"):
@@ -16,14 +37,16 @@ def main(data=None, epochs=10, verbose="auto"):
     (x_train, y_train), (x_test, y_test) = load(data)
     side = int(np.sqrt(x_train.shape[1]))
     x_train, x_test = (x.reshape(-1, side, side) for x in (x_train, x_test))
-    model = fastdl.Sequential([LSTM(128), Dense(10, activation="softmax")])
+    model = network(fastdl)
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     began = time.perf_counter()
     history = model.fit(x_train, y_train, epochs=epochs, verbose=verbose)
-    step = (time.perf_counter() - began) / (epochs * -(-len(x_train) // 32))
+    seconds = time.perf_counter() - began
     _, accuracy = model.evaluate(x_test, y_test)
     if verbose:
-        print(f"accuracy on {len(x_test)} test digits: {accuracy:.4f}; {1e6 * step:.0f} us a step")
+        print(f"accuracy on {len(x_test)} test digits: {accuracy:.4f}")
+        step = 1e6 * seconds / (epochs * -(-len(x_train) // 32))
+        report(step, x_train, y_train, lambda nn: torch_network(nn, side), network)
     return history, accuracy
 
 

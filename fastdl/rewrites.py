@@ -95,7 +95,7 @@ def _smaller(chain: list[Node]) -> dict[Node, Node]:
     pool, convolution = chain[0], chain[-1]
     options = dict(convolution.options)
     shape = list(pool.inputs["x"].shape)
-    for axis, length, end in ((1, "height", "bottom"), (2, "width", "right")):
+    for axis, length, end in ((-3, "height", "bottom"), (-2, "width", "right")):
         stride = pool.options[f"stride_{length}"]
         windows = pool.outputs["out"].shape[axis]
         assert windows is not None

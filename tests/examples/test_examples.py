@@ -58,11 +58,6 @@ def test_a3_learns_digits(example):
     assert accuracy > 0.95
 
 
-def test_a3_says_which_files_it_misses(example, tmp_path):
-    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
-        example("a3_cnn_digits").main(str(tmp_path), epochs=1, verbose=0)
-
-
 def test_a4_learns_digits(example):
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     history, accuracy = example("a4_mlp_digits").main(epochs=10, verbose=0)
@@ -162,6 +157,42 @@ def test_an_lstm_reads_digits_row_by_row(example):
     history, accuracy = example("lstm_digits").main(epochs=10, verbose=0)
     assert len(history.history["loss"]) == 10
     assert accuracy > 0.87  # 0.89 to 0.93 by the seed
+
+
+def test_a_convlstm_reads_digits_in_strips(example):
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    history, accuracy = example("recurrent_cnn_digits").main(epochs=6, verbose=0)
+    assert len(history.history["loss"]) == 6
+    assert accuracy > 0.9
+
+
+def test_peers_are_timed_on_the_same_network(example, capsys):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    rows = np.random.default_rng(0).random((100, 28, 28, 1), dtype=np.float32)
+    labels = np.arange(100) % 10
+    a3, peers = example("a3_cnn_digits"), example("_peers")
+    peers.report(123.4, rows, labels, a3.torch_network)
+    line = capsys.readouterr().out
+    assert line.startswith("a step of 32 rows: fastdl 123 us, PyTorch ") and "Keras" not in line
+    import torch
+
+    theirs = sum(p.numel() for p in a3.torch_network(torch.nn).parameters())
+    ours = a3.network(fastdl)
+    ours.build((None, 28, 28, 1))
+    assert theirs == ours.count_params()
+    step = peers.torch_step(
+        example("adding_problem").torch_network,
+        rows[:, :, :2, 0].copy(),
+        rows[:, 0, :1, 0],
+        steps=3,
+    )
+    assert step > 0
+
+
+@pytest.mark.parametrize("name", ["a3_cnn_digits", "lstm_digits", "recurrent_cnn_digits"])
+def test_digits_that_are_not_there_are_named(example, tmp_path, name):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        example(name).main(str(tmp_path), epochs=1, verbose=0)
 
 
 def test_the_adding_problem_is_learned(example):

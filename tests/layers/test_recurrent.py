@@ -568,3 +568,21 @@ def test_wrong_sequences_states_and_masks_are_refused():
         layers.Bidirectional(Dense(3))
     with pytest.raises(ValueError, match="another repeat"):
         layers.TimeDistributed(LSTM(2))(Input((4, 5, 3)))
+
+
+def test_convolution_and_pooling_at_each_time_step(float64):
+    """What leaves out a convolution's leftovers for the pooling behind it knows of time steps."""
+    rng = np.random.default_rng(30)
+    model = Sequential(
+        [
+            layers.TimeDistributed(layers.Conv2D(3, 2, activation="relu")),
+            layers.TimeDistributed(layers.MaxPooling2D(2)),
+            layers.ConvLSTM2D(2, 2, padding="same"),
+            layers.Flatten(),
+            Dense(2),
+        ]
+    )
+    x = rng.normal(size=(3, 4, 6, 8, 1))  # 5 x 7 pixels behind the convolution
+    model.build((None, *x.shape[1:]))
+    model.compile("sgd", "mse")
+    assert fastdl.gradient_check(model, x, rng.normal(size=(3, 2))) <= 1
