@@ -45,6 +45,27 @@ enum { LANES = VECTOR_BYTES / (REAL_BITS / 8) };
 
 INLINE vec broadcast(real x) { return x - (vec){0}; }
 
+/* The same vector, in a register: else GCC loads it again for each use. */
+INLINE vec held(vec x) {
+#if defined(__aarch64__)
+    __asm__("" : "+w"(x));
+#elif defined(__AVX512F__)
+    __asm__("" : "+v"(x));
+#else
+    __asm__("" : "+x"(x));
+#endif
+    return x;
+}
+
+/* The same address, which the compiler knows nothing more of: else it keeps a register for each row
+ * of a tile. */
+#define apart(p)                       \
+    ({                                 \
+        __typeof__((p) + 0) there = p; \
+        __asm__("" : "+r"(there));     \
+        there;                         \
+    })
+
 /* Parts of vectors: masked instructions where the set has them. A memcpy of a length that is not
  * constant is a call, which would also spill every vector register. */
 #if defined(__AVX512F__)
