@@ -31,6 +31,7 @@ RUNS = {
     "kernels": ["bench.kernels", "--save"],
     "sweep": ["bench.sweep", "--save"],
     "many": ["bench.many", "--save"],
+    "idle": ["bench.idle", "--save"],
 }
 
 
@@ -179,8 +180,7 @@ def written(folder: Path, machine: str, pictures_in: Path) -> str:
         parts.append("\n".join(extra))
     many = newest("many", folder, machine)
     if many is not None:
-        text = (folder / many[0]).with_suffix(".md").read_text().split("\n\n| | |\n")[0]
-        parts += ["## Many models at once", _source(*many), text.strip()]
+        parts += ["## Many models at once", _source(*many), _table_of(folder / many[0])]
     swept = newest("sweep", folder, machine)
     if swept is not None:
         parts += ["## Width and batch size", _source(*swept)]
@@ -197,7 +197,15 @@ def written(folder: Path, machine: str, pictures_in: Path) -> str:
             if odd
             else "No size that was tried is slower than a larger one, and no odd size stands out."
         )
+    idle = newest("idle", folder, machine)
+    if idle is not None:
+        parts += ["## Other libraries after a fit", _source(*idle), _table_of(folder / idle[0])]
     return "\n\n".join(part for part in parts if part)
+
+
+def _table_of(path: Path) -> str:
+    """What a run printed: the Markdown beside its figures, without the machine's facts."""
+    return path.with_suffix(".md").read_text().split("\n\n| | |\n")[0].strip()
 
 
 _ROOFLINE = (

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bench import kernels, many, pictures, report, sweep
+from bench import idle, kernels, many, pictures, report, sweep
 from bench.work import parameters, updated
 
 ROW = {"samples": [2e-6], "fastest": [2e-6], "call_seconds": []}
@@ -66,7 +66,7 @@ def test_no_results(tmp_path):
 
 
 def test_what_is_run_exists():
-    modules = {"bench.kernels": kernels, "bench.sweep": sweep, "bench.many": many}
+    modules = {f"bench.{m.__name__.split('.')[-1]}": m for m in (idle, kernels, many, sweep)}
     for command in report.RUNS.values():
         assert command[0] == "bench.peers" or hasattr(modules[command[0]], "main")
 
