@@ -11,12 +11,13 @@ import numpy as np
 
 from fastdl import optimizers, runtime, saving, serialization, training
 from fastdl.callbacks import History
-from fastdl.data import as_rows
+from fastdl.data import as_rows, by_dlpack
 from fastdl.functional import Functional
 from fastdl.graph import label_count
 from fastdl.layers.base import Layer, as_shape, flatten
 from fastdl.layout import consolidate
 from fastdl.programs import compiled, making
+from fastdl.streaming import StreamRun
 from fastdl.summary import describe
 from fastdl.targets import Setup, Target
 from fastdl.tensor import Shape, Tensor, Trace, Variable, changes
@@ -87,7 +88,7 @@ class Model(Layer):
         self._lock = threading.Lock()
         self._programs: dict[Any, Any] = {}
         #: The fit under way.
-        self._run: training.Run | None = None
+        self._run: training.Run | StreamRun | None = None
         self._forget_programs()
 
     def _forget_programs(self) -> None:
@@ -183,7 +184,7 @@ class Model(Layer):
         several = self._lists_are_inputs and isinstance(x, (list, tuple)) and len(x) > 1
         if several and all(isinstance(part, np.ndarray) and part.ndim > 1 for part in x):
             return list(x)
-        return [x]
+        return [by_dlpack(x)]
 
     def _set_rows(self, shapes: list[Any]) -> None:
         """Traces the network once: builds every layer, finds the outputs' shapes."""
@@ -439,38 +440,65 @@ several
         verbose: str | int = 0,
         sample_weight: Any = None,
         return_dict: bool = False,
+        steps: int | None = None,
     ) -> Any:
         """Loss and metrics over all rows.
+
+        Parameters
+        ----------
+        x, y, sample_weight : as for `fit`
+            Without y, x gives batches.
+        batch_size : int, optional
+            How many rows go through the network at once.
+        steps : int, optional
+            How many batches to take, where x gives batches; all of them by default.
 
         Returns
         -------
         float, list of float, or dict
             The loss; with metrics a list, loss first, or a dict if asked for.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If arrays do not fit.
+        RuntimeError
+            If the batches fail, or end before ``steps``.
         """
-        logs = training.evaluate(self, x, y, batch_size, sample_weight)
+        logs = training.evaluate(self, x, y, batch_size, sample_weight, steps)
         if training.Progress(None, verbose).level:
             print(" - ".join(f"{name}: {value:.4f}" for name, value in logs.items()))
         return _scalars(logs, return_dict)
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = 0) -> Any:
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: str | int = 0,
+        steps: int | None = None,
+    ) -> Any:
         """The outputs for these rows.
 
         Parameters
         ----------
         x : array, shape (rows, ...); a list or a dictionary where there are several inputs
+            Or a generator, iterable or sequence of such batches; of tuples ``(x, y)`` or
+            ``(x, y, sample_weight)`` the first is taken.
         batch_size : int, optional
             How many rows go through the network at once.
+        steps : int, optional
+            How many batches to take, where x gives batches; all of them by default.
 
         Returns
         -------
         array, shape (rows, ...), or a list of them
         """
         seen, quick = self._quick
-        if seen == changes.latest and batch_size is None:
+        if seen == changes.latest and batch_size is None and steps is None:
             result = quick(x)
             if result is not None:
                 return result
-        results = training.predict(self, x, batch_size)
+        results = training.predict(self, x, batch_size, steps)
         return results[0] if len(results) == 1 else results
 
     def next_seed(self) -> int:

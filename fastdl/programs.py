@@ -134,6 +134,20 @@ class Compiled:
             raise wrong_batch(batch if batch != wanted else rows % wanted, wanted)
         return self
 
+    @property
+    def names(self) -> list[str]:
+        """What `logs` and `kept_logs` give."""
+        return [*(c.name for c in self.columns), *(k.name for k in self.kept)]
+
+    def squares(self, totals: np.ndarray) -> dict[str, tuple[float, float, float]]:
+        """Of each of the ``norms``: the sums of squares of its gradients and of itself, and of how
+        many batches."""
+        rows = totals[len(totals) - 4 * len(self.norms) :].reshape(-1, 2).tolist()
+        return {
+            variable.name: (rows[2 * i][0], rows[2 * i + 1][0], rows[2 * i][1])
+            for i, variable in enumerate(self.norms)
+        }
+
     def results(self, rows: int) -> list[np.ndarray]:
         """Arrays for what the program hands out for so many rows."""
         buffers = self.lowered.program.fetch_buffers

@@ -8,37 +8,60 @@ fit, which have to be the same; what can be compared is.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from fastdl import optimizers, saving, serialization
 
 if TYPE_CHECKING:
+    from fastdl.callbacks import CallbackList, History
     from fastdl.model import Model
-    from fastdl.training import Run
 
-__all__ = ["Place", "save"]
+__all__ = ["Place", "Resumable", "save"]
 
 _ARRAY = "an array of the file"
 
 
-def save(run: Run, path: str | os.PathLike[str]) -> None:
+class Resumable(Protocol):
+    """A fit whose place can be written down, and that can go on from one."""
+
+    model: Model
+    listeners: CallbackList
+    history: History
+
+    @property
+    def totals(self) -> np.ndarray:
+        """What the epoch under way has added up."""
+
+    def signature(self) -> dict[str, Any]:
+        """What has to be the same in the fit that goes on, as JSON can hold it."""
+
+    def position(self) -> dict[str, int]:
+        """The seed of the fit; the epoch, and how many batches of it are done."""
+
+    def rows_kept(self) -> list[np.ndarray]:
+        """What was handed out for the metrics that see all rows, of those that were seen."""
+
+    def go_to(self, batch: int, totals: np.ndarray, kept: list[np.ndarray]) -> None:
+        """Has the first epoch begin behind so many batches."""
+
+
+def save(run: Resumable, path: str | os.PathLike[str]) -> None:
     """Writes the model of a fit under way, and the place in it."""
-    course, tensors = run.course, {"fit/totals": run.step.lowered.program.totals}
-    if course.batch:
-        tensors |= {f"fit/kept/{i}": array[: run.seen] for i, array in enumerate(run.kept)}
+    position, tensors = run.position(), {"fit/totals": run.totals}
+    if position["batch"]:
+        tensors |= {f"fit/kept/{i}": array for i, array in enumerate(run.rows_kept())}
     callbacks = []
     for i, callback in enumerate(run.listeners.callbacks):
         state = _without_arrays(callback.get_state(), f"fit/callbacks/{i}", tensors)
         callbacks.append({"class_name": type(callback).__name__, "state": state})
     state = {
-        **_signature(run),
-        "seed": course.seed,
-        "epoch": course.epoch,
-        "batch": course.batch,
+        **run.signature(),
+        **position,
         "history": _without_arrays(run.history.history, "fit/history", tensors),
         "epochs_run": run.history.epoch,
         "seconds": run.history.seconds,
@@ -46,17 +69,6 @@ def save(run: Run, path: str | os.PathLike[str]) -> None:
         "callbacks": callbacks,
     }
     serialization.save(run.model, path, {"fit": state}, tensors)
-
-
-def _signature(run: Run) -> dict[str, Any]:
-    """What has to be the same in the fit that goes on."""
-    return {
-        "rows": run.rows,
-        "batch_size": run.batch_size,
-        "shuffle": run.shuffle,
-        "validation": run.check is not None,
-        "totals": [*(c.name for c in run.step.columns), *(k.name for k in run.step.kept)],
-    }
 
 
 def _without_arrays(value: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:
@@ -113,7 +125,7 @@ class Place:
         self.step = int(self.file.state["iterations"])
         self.stopped = bool(self.state["stopped"])
 
-    def check(self, run: Run) -> None:
+    def check(self, run: Resumable) -> None:
         """Refuses a fit that is not the one of the file; nothing has been changed then.
 
         Raises
@@ -121,7 +133,7 @@ class Place:
         ValueError
             It names the first difference.
         """
-        for name, now in _signature(run).items():
+        for name, now in run.signature().items():
             if self.state.get(name) != now:
                 self._differs(name, self.state.get(name), now)
         optimizer = optimizers.serialize(run.model.optimizer)
@@ -153,7 +165,7 @@ class Place:
         if not isinstance(rate, Mapping):
             model.optimizer.learning_rate = rate
 
-    def restore_run(self, run: Run) -> None:
+    def restore_run(self, run: Resumable) -> None:
         """Gives history and callbacks what they had; they have begun already."""
         run.history.history = _with_arrays(self.state["history"], self.file.tensors)
         run.history.epoch = list(self.state["epochs_run"])
@@ -161,9 +173,10 @@ class Place:
         for callback, saved in zip(run.listeners.callbacks, self.state["callbacks"], strict=True):
             callback.set_state(_with_arrays(saved["state"], self.file.tensors))
         if self.batch:
-            run.course.go_to(self.batch, self.step, self.file.tensors["fit/totals"])
-            for i, array in enumerate(run.kept):
-                array[: run.seen] = self.file.tensors[f"fit/kept/{i}"]
+            names = (f"fit/kept/{i}" for i in itertools.count())
+            there = itertools.takewhile(self.file.tensors.__contains__, names)
+            kept = [self.file.tensors[name] for name in there]
+            run.go_to(self.batch, self.file.tensors["fit/totals"], kept)
 
 
 def _are(name: str) -> str:

@@ -7,7 +7,9 @@ for the same batches.
 
 from __future__ import annotations
 
+import functools
 import itertools
+import os
 import queue
 import threading
 import time
@@ -16,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastdl import resume
 from fastdl.callbacks import CallbackList, History, TerminateOnNaN
+from fastdl.callbacks.norms import NormRecorder
 from fastdl.data import Rows
 from fastdl.kernels.course import epoch_order
 from fastdl.metrics.base import plain
@@ -38,7 +42,7 @@ def is_stream(x: Any) -> bool:
     """Whether these are batches rather than an array, or several arrays."""
     if isinstance(x, (np.ndarray, list, tuple, Mapping, str, bytes)) or x is None:
         return False
-    if hasattr(x, "__array__") or hasattr(x, "__dlpack__"):
+    if any(hasattr(x, p) for p in ("__array__", "__array_interface__", "__dlpack__")):
         return False
     return isinstance(x, Iterable) or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
 
@@ -122,8 +126,15 @@ class _Batches:
         if self.sequence and steps is None:
             self.steps = len(source)
 
-    def of_epoch(self, epoch: int) -> Iterator[Rows]:
+    def of_epoch(self, epoch: int | None, done: int = 0) -> Iterator[Any]:
         """The batches of an epoch.
+
+        Parameters
+        ----------
+        epoch : int or None
+            None where batches are gone through but once.
+        done : int
+            So many of them are passed over.
 
         Raises
         ------
@@ -131,26 +142,23 @@ class _Batches:
             If the source fails, or ends before ``steps`` batches.
         """
         if self.ahead is None:
-            items = self._items(epoch)
-            if not self.single and self.steps is not None:
-                items = itertools.islice(items, self.steps)
+            items = self._items(epoch or 0)
+            if not self.single:
+                items = itertools.islice(items, done, self.steps)
             self.ahead = _Ahead(items, self.convert)
-        done = 0
+        where = "" if epoch is None else f" of epoch {epoch + 1}"
         while self.steps is None or done < self.steps:
             item = self.ahead.next()
             if item is _END:
                 if self.steps is not None or not done:
                     wanted = "" if self.steps is None else f" of {self.steps}"
-                    raise RuntimeError(
-                        f"the data ended early: {done}{wanted} batches of epoch {epoch + 1} came"
-                    )
+                    raise RuntimeError(f"the data ended early: {done}{wanted} batches{where} came")
                 break
             if isinstance(item, BaseException):
                 if not isinstance(item, Exception):
                     raise item
                 raise RuntimeError(
-                    f"the data failed at batch {done + 1} of epoch {epoch + 1}: "
-                    f"{type(item).__name__}: {item}"
+                    f"the data failed at batch {done + 1}{where}: {type(item).__name__}: {item}"
                 ) from item
             done += 1
             yield item
@@ -180,15 +188,19 @@ class _Batches:
 class _Epoch:
     """What the batches of an epoch add up to; the program is made anew for longer ones."""
 
-    def __init__(self, model: Model, kind: str) -> None:
-        self.model, self.kind = model, kind
+    def __init__(self, model: Model, kind: str, norms: bool = False) -> None:
+        self.model, self.kind, self.norms = model, kind, norms
         self.program: Compiled | None = None
         self.totals: np.ndarray | None = None
         self.kept: list[list[np.ndarray]] = []
 
+    def begin(self) -> None:
+        """Nothing has been added up yet."""
+        self.totals, self.kept = None, []
+
     def run(self, rows: Rows, **context: Any) -> None:
         """One batch."""
-        self.program = compiled(self.model, self.kind, rows.count, rows.weighted)
+        self.program = compiled(self.model, self.kind, rows.count, rows.weighted, self.norms)
         self.program.check_batches(rows.count, rows.count)
         native = self.program.lowered.program
         with self.program.lock:
@@ -231,6 +243,13 @@ class StreamRun:
     steps : int, optional
         Batches of an epoch.
     validation : Rows, stream or None
+    place : Place, optional
+        Where to go on.
+
+    Raises
+    ------
+    ValueError
+        If an iterator would have to begin anew, or the place is one of another fit.
     """
 
     def __init__(
@@ -246,7 +265,14 @@ class StreamRun:
         shuffle: bool,
         listeners: CallbackList,
         progress: Callable[[int | None], Progress],
+        place: resume.Place | None,
     ) -> None:
+        if isinstance(source, Iterator) and place is not None:
+            raise ValueError(
+                f"fit: to go on from {place.path}, x must give the same batches once more, and an "
+                f"iterator cannot begin anew: give an object whose __iter__ does, or a sequence of "
+                f"batches"
+            )
         if isinstance(source, Iterator) and steps is None and epochs - initial_epoch > 1:
             raise ValueError(
                 "fit: x is an iterator, which cannot begin anew: say how many batches make an "
@@ -254,15 +280,13 @@ class StreamRun:
             )
         if isinstance(source, Iterator) and steps is not None:  # no more is taken than is needed
             source = itertools.islice(source, steps * max(epochs - initial_epoch, 0))
-        self.model, self.epochs, self.first, self.done = model, epochs, initial_epoch, 0
-        self.seed = model.next_seed()
-
-        def rows_of(item: Any) -> Rows:
-            if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
-                raise TypeError(
-                    f"a batch must be (x, y) or (x, y, sample_weight), got {_described(item)}"
-                )
-            return convert(model, *item, *(None,) * (3 - len(item)))
+        self.model, self.epochs, self.first, self.place = model, epochs, initial_epoch, place
+        #: Batches of all epochs.
+        self.done = 0
+        #: The epoch under way, and how many batches of it are done.
+        self.epoch, self.batch = initial_epoch, 0
+        self.shuffle = shuffle
+        rows_of = functools.partial(_rows_of, model, convert)
 
         def order(count: int, epoch: int) -> np.ndarray:
             return epoch_order(count, self.seed, epoch)
@@ -278,27 +302,95 @@ class StreamRun:
             self.validation = _Batches(validation, validation_steps, rows_of)
         self.listeners, self.history = listeners, History()
         self.progress = progress(self.batches.steps)
+        norms = any(isinstance(c, NormRecorder) for c in listeners.callbacks)
+        self.training = _Epoch(model, "train", norms)
+        #: Files that callbacks asked for.
+        self.to_save: list[str | os.PathLike[str]] = []
+        self.seed = model.next_seed() if place is None else place.seed
+        if place is not None:
+            self._restore_model(place, rows_of)
         params = {"verbose": self.progress.level, "epochs": epochs, "steps": self.batches.steps}
         for callback in (self.history, *listeners.callbacks):
             callback.set_model(model)
             callback.set_params(params)
         self.watching = any(isinstance(c, TerminateOnNaN) for c in listeners.callbacks)
-        model.history, model.stop_training = self.history, False
+        model.history = self.history
+        model.stop_training = place is not None and place.stopped
+
+    # --- what a Resumable has ---
+
+    @property
+    def totals(self) -> np.ndarray:
+        """What the epoch under way has added up."""
+        assert self.training.program is not None
+        own = self.training.totals
+        return self.training.program.lowered.program.totals if own is None else own
+
+    def signature(self) -> dict[str, Any]:
+        """What has to be the same in the fit that goes on."""
+        assert self.training.program is not None
+        return {
+            "rows": "batches",
+            "steps_per_epoch": self.batches.steps,
+            "shuffle": bool(self.shuffle),
+            "validation": self.validation is not None,
+            "totals": self.training.program.names,
+        }
+
+    def position(self) -> dict[str, int]:
+        """Where the fit is."""
+        return {"seed": self.seed, "epoch": self.epoch, "batch": self.batch, "done": self.done}
+
+    def rows_kept(self) -> list[np.ndarray]:
+        """What was handed out for the metrics that see all rows, of those that were seen."""
+        return [np.concatenate(parts) for parts in zip(*self.training.kept, strict=True)]
+
+    def go_to(self, batch: int, totals: np.ndarray, kept: list[np.ndarray]) -> None:
+        """Has the first epoch begin behind so many batches."""
+        self.batch = batch
+        self.training.totals, self.training.kept = totals.copy(), [kept] if kept else []
+
+    def _restore_model(self, place: resume.Place, rows_of: Callable[[Any], Rows]) -> None:
+        """Gives the model what the file has, if the file is of this fit."""
+        for rows in self.batches.of_epoch(place.epoch):  # one builds the model, and says what it is
+            training = self.training
+            training.program = compiled(
+                self.model, "train", rows.count, rows.weighted, training.norms
+            )
+            break
+        self.batches.close()
+        place.check(self)
+        place.restore_model(self.model)
+        self.first = self.epoch = place.epoch
+        self.done = int(place.state["done"])
+
+    def squares(self) -> dict[str, tuple[float, float, float]]:
+        """See `Compiled.squares`."""
+        assert self.training.program is not None
+        return self.training.program.squares(self.totals)
+
+    # --- the loop ---
 
     def go(self) -> History:
         """Trains to the end, or until somebody sets ``model.stop_training``."""
+        self.model._run = self
         self.history.on_train_begin()
-        self.listeners.on_train_begin({})
         logs: dict[str, Any] = {}
+        begin = time.perf_counter()
         try:
+            self.listeners.on_train_begin({})
+            if self.place is not None:
+                self.place.restore_run(self)
             for epoch in range(self.first, self.epochs):
-                logs = self._epoch(epoch)
                 if self.model.stop_training:
                     break
+                logs = self._epoch(epoch)
         except BaseException:
             self.progress.close()
             raise
         finally:
+            self.history.seconds += time.perf_counter() - begin
+            self.model._run = None
             self.batches.close()
             if isinstance(self.validation, _Batches):
                 self.validation.close()
@@ -308,19 +400,23 @@ class StreamRun:
     def _epoch(self, epoch: int) -> dict[str, Any]:
         model, listeners, optimizer = self.model, self.listeners, self.model.optimizer
         self.progress.start(f"Epoch {epoch + 1}/{self.epochs}")
-        listeners.on_epoch_begin(epoch, {})
-        training, shown = _Epoch(model, "train"), time.monotonic()
-        for batch, rows in enumerate(self.batches.of_epoch(epoch)):
+        training, shown, self.epoch = self.training, time.monotonic(), epoch
+        if not self.batch:  # of an epoch that is resumed within, the hook has been called
+            listeners.on_epoch_begin(epoch, {})
+            training.begin()
+        for rows in self.batches.of_epoch(epoch, self.batch):
             if listeners.needs_batches:
-                listeners.on_train_batch_begin(batch, {})
+                listeners.on_train_batch_begin(self.batch, {})
             rate = optimizer.learning_rate
             training.run(rows, step=optimizer.iterations + 1, seed=self.seed, learning_rate=rate)
             optimizer.iterations += 1
             self.done += 1
+            self.batch += 1
             if listeners.needs_batches:
-                listeners.on_train_batch_end(batch, training.logs(False), self.done)
+                listeners.on_train_batch_end(self.batch - 1, training.logs(False), self.done)
+                self._save()
             if self.progress.interval and time.monotonic() - shown > self.progress.interval:
-                self.progress.update(batch + 1, training.logs(False))
+                self.progress.update(self.batch, training.logs(False))
                 shown = time.monotonic()
             if self.watching and not training.finite:
                 model.stop_training = True
@@ -332,8 +428,15 @@ class StreamRun:
         self.batches.end_epoch()
         listeners.on_epoch_end(epoch, logs)
         self.history.on_epoch_end(epoch, logs)
+        self.epoch, self.batch = epoch + 1, 0
+        self._save()
         self.progress.finish(logs)
         return logs
+
+    def _save(self) -> None:
+        """Writes the files that callbacks asked for, now that all have been called."""
+        while self.to_save:
+            resume.save(self, self.to_save.pop(0))
 
     def _validate(self, epoch: int) -> dict[str, Any]:
         listens = self.listeners.needs_tests
@@ -349,6 +452,42 @@ class StreamRun:
         if listens:
             self.listeners.on_test_end(logs)
         return logs
+
+
+def evaluate_batches(
+    model: Model, source: Any, convert: Callable[..., Rows], steps: int | None
+) -> dict[str, Any]:
+    """Loss and metrics over all batches."""
+    batches = _Batches(source, steps, functools.partial(_rows_of, model, convert))
+    found = _Epoch(model, "evaluate")
+    for rows in _once(batches):
+        found.run(rows)
+    return found.logs(True)
+
+
+def inputs_of(source: Any, steps: int | None) -> Iterator[Any]:
+    """The inputs of each batch; of ``(x, y)`` and ``(x, y, sample_weight)`` the first."""
+
+    def first(item: Any) -> Any:
+        if item is None or (isinstance(item, tuple) and len(item) not in (1, 2, 3)):
+            raise TypeError(f"a batch must be x or (x, y), got {_described(item)}")
+        return item[0] if isinstance(item, tuple) else item
+
+    return _once(_Batches(source, steps, first))
+
+
+def _once(batches: _Batches) -> Iterator[Any]:
+    try:
+        yield from batches.of_epoch(None)
+    finally:
+        batches.close()
+
+
+def _rows_of(model: Model, convert: Callable[..., Rows], item: Any) -> Rows:
+    """What a batch holds."""
+    if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+        raise TypeError(f"a batch must be (x, y) or (x, y, sample_weight), got {_described(item)}")
+    return convert(model, *item, *(None,) * (3 - len(item)))
 
 
 def _described(item: Any) -> str:

@@ -26,7 +26,7 @@ from fastdl.kernels.course import Course
 from fastdl.metrics.base import plain
 from fastdl.programs import Compiled, compiled
 from fastdl.progress import Progress, resolve_verbose
-from fastdl.streaming import StreamRun, is_stream
+from fastdl.streaming import StreamRun, evaluate_batches, inputs_of, is_stream
 from fastdl.tensor import changes
 
 if TYPE_CHECKING:
@@ -81,7 +81,6 @@ def fit(
             "validation_split": bool(validation_split),
             "sample_weight": sample_weight is not None,
             "stratify": stratify,
-            "resume_from": place is not None,
         }
         for name, given in refused.items():
             if given:
@@ -98,6 +97,7 @@ def fit(
             *(model, x, rows_of, steps_per_epoch, validation_data, validation_steps),
             *(int(epochs), int(initial_epoch), bool(shuffle), listeners),
             lambda batches: _progress(batches, verbose, listeners),
+            place or _backup(listeners),
         ).go())  # fmt: skip
     if steps_per_epoch is not None or validation_steps is not None:
         raise ValueError("fit: steps_per_epoch and validation_steps are for batches, not arrays")
@@ -252,10 +252,37 @@ class Run:
         self.watching = [c for c in listeners.callbacks if isinstance(c, TerminateOnNaN)]
         self.watch: Watch | None = None
 
+    # --- what a Resumable has ---
+
     @property
     def totals(self) -> np.ndarray:
         """What the epoch under way has added up."""
         return self.step.lowered.program.totals
+
+    def signature(self) -> dict[str, Any]:
+        """What has to be the same in the fit that goes on."""
+        return {
+            "rows": self.rows,
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "validation": self.check is not None,
+            "totals": self.step.names,
+        }
+
+    def position(self) -> dict[str, int]:
+        """Where the fit is."""
+        course = self.course
+        return {"seed": course.seed, "epoch": course.epoch, "batch": course.batch}
+
+    def rows_kept(self) -> list[np.ndarray]:
+        """What was handed out for the metrics that see all rows, of those that were seen."""
+        return [array[: self.seen] for array in self.kept]
+
+    def go_to(self, batch: int, totals: np.ndarray, kept: list[np.ndarray]) -> None:
+        """Has the first epoch begin behind so many batches."""
+        self.course.go_to(batch, self.course.step, totals)
+        for array, values in zip(self.kept, kept, strict=True):
+            array[: self.seen] = values
 
     def go(self) -> History:
         """Trains to the end, or until somebody sets ``model.stop_training``."""
@@ -380,13 +407,8 @@ class Run:
             resume.save(self, self.to_save.pop(0))
 
     def squares(self) -> dict[str, tuple[float, float, float]]:
-        """Of each weight: the sums of squares of its gradients and of itself, and of how many
-        batches of the epoch, where a `NormRecorder` asked for them."""
-        rows = self.totals[len(self.totals) - 4 * len(self.step.norms) :].reshape(-1, 2).tolist()
-        return {
-            variable.name: (rows[2 * i][0], rows[2 * i + 1][0], rows[2 * i][1])
-            for i, variable in enumerate(self.step.norms)
-        }
+        """See `Compiled.squares`: of the epoch so far, where a `NormRecorder` asked for them."""
+        return self.step.squares(self.totals)
 
     def _train_logs(self) -> dict[str, float]:
         return _floats(self.step.logs(self.totals))
@@ -490,13 +512,27 @@ def test_on_batch(model: Model, x: Any, y: Any, sample_weight: Any) -> dict[str,
 
 
 def evaluate(
-    model: Model, x: Any, y: Any, batch_size: int | None, sample_weight: Any
+    model: Model, x: Any, y: Any, batch_size: int | None, sample_weight: Any, steps: int | None
 ) -> dict[str, float]:
     """See `Model.evaluate`."""
+    if y is None and is_stream(x):
+        if sample_weight is not None:
+            raise ValueError("evaluate: sample_weight is for arrays, but x gives batches")
+        return evaluate_batches(model, x, _rows_of, _steps("evaluate", steps))
+    if steps is not None:
+        raise ValueError("evaluate: steps is for batches, not arrays")
     rows = _rows(model, x, y, sample_weight, None)
     batch = INFERENCE_BATCH if batch_size is None else whole("batch_size", batch_size, 1)
     batch = min(batch, rows.count)
     return _run(compiled(model, "evaluate", batch, rows.weighted), rows, batch)
+
+
+def _rows_of(model: Model, x: Any, y: Any, weight: Any) -> Rows:
+    return _rows(model, x, y, weight, None)
+
+
+def _steps(name: str, steps: int | None) -> int | None:
+    return None if steps is None else whole(f"{name}: steps", steps, 1)
 
 
 def _run(
@@ -513,8 +549,17 @@ def _run(
         return _floats({**program.logs(native.totals), **program.kept_logs(kept)})
 
 
-def predict(model: Model, x: Any, batch_size: int | None) -> list[np.ndarray]:
+def predict(
+    model: Model, x: Any, batch_size: int | None, steps: int | None = None
+) -> list[np.ndarray]:
     """See `Model.predict`; one array for each output."""
+    if is_stream(x):
+        parts = [
+            predict(model, part, batch_size) for part in inputs_of(x, _steps("predict", steps))
+        ]
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]
+    if steps is not None:
+        raise ValueError("predict: steps is for batches, not arrays")
     model.build_for(x)
     rows = Rows(as_inputs(x, model.input_names, model.row_shapes, model.input_classes), [])
     batch = INFERENCE_BATCH if batch_size is None else whole("batch_size", batch_size, 1)

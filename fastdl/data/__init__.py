@@ -12,6 +12,7 @@ from fastdl.data.door import (
     as_targets,
     as_weights,
     as_weights_of,
+    by_dlpack,
     hold_out,
     labels_of,
     take,
@@ -21,8 +22,8 @@ from fastdl.data.splits import KFold, StratifiedKFold, train_test_split
 
 __all__ = [
     "Folds", "KFold", "Rows", "Standardizer", "StratifiedKFold", "as_inputs", "as_labels",
-    "as_rows", "as_targets", "as_weights", "as_weights_of", "cross_validate", "hold_out",
-    "labels_of", "normalize", "one_hot", "take", "train_test_split",
+    "as_rows", "as_targets", "as_weights", "as_weights_of", "by_dlpack", "cross_validate",
+    "hold_out", "labels_of", "normalize", "one_hot", "take", "train_test_split",
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from fastdl.targets import Target
 
 __all__ = [
     "Rows", "as_inputs", "as_labels", "as_rows", "as_targets", "as_weights",
-    "as_weights_of", "hold_out", "labels_of", "take",
+    "as_weights_of", "by_dlpack", "hold_out", "labels_of", "take",
 ]  # fmt: skip
 
 _NATIVE = {np.dtype(t) for t in "?bBhHiIlLqQfd"}
@@ -98,13 +98,20 @@ def as_rows(name: str, value: Any, shape: Sequence[int | None]) -> np.ndarray:
     return array
 
 
+def by_dlpack(value: Any) -> Any:
+    """The array of what shows itself by DLPack alone; anything else as it is."""
+    if not hasattr(value, "__dlpack__") or hasattr(value, "__array__"):
+        return value
+    return np.from_dlpack(value)
+
+
 def _array(name: str, value: Any) -> np.ndarray:
     if value is None or isinstance(value, (Iterator, str, bytes)):
         raise TypeError(f"{name} must be an array or array-like, got {type(value).__name__}")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; fill it first, as masks are not looked at")
     try:
-        array = np.asarray(value)
+        array = np.asarray(by_dlpack(value))
     except Exception as error:
         raise TypeError(f"{name} is not an array: {error}") from error
     # A table whose columns are of different types comes as objects.
@@ -196,7 +203,7 @@ def as_targets(y: Any, targets: Sequence[Target]) -> list[np.ndarray]:
 
 def as_labels(name: str, value: Any, shape: Sequence[int], classes: int) -> np.ndarray:
     """Whole numbers from 0 to classes - 1, of this shape for each row."""
-    array = np.asarray(value)
+    array = np.asarray(by_dlpack(value))
     if array.ndim == len(shape) + 2 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim == len(shape) + 2 and array.shape[-1] == classes:

@@ -1,5 +1,6 @@
 """Data: splits, folds, scaling, cross-validation, and fits on batches."""
 
+import itertools
 import threading
 import time
 
@@ -325,3 +326,124 @@ def test_data_frames_and_memory_maps_are_arrays(rows, tmp_path):
         model = network()
         model.fit(given, labels, verbose=0)
         assert equal_weights(model, alone)
+
+
+class Columns:
+    """A table of another library: it goes through the names of its columns, as data frames do."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __iter__(self):
+        return iter("abcd")
+
+    def __len__(self):
+        return len(self.array)
+
+
+class ByArray(Columns):
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.array, dtype)
+
+
+class ByDLPack(Columns):
+    def __dlpack__(self, **kwargs):
+        return self.array.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+class ByInterface(Columns):
+    @property
+    def __array_interface__(self):
+        return self.array.__array_interface__
+
+
+@pytest.mark.parametrize("table", [ByArray, ByDLPack, ByInterface])
+def test_tables_by_the_protocols_of_arrays(rows, table):
+    x, y = rows
+    alone = network()
+    alone.fit(x, y, verbose=0)
+    model = network()
+    model.fit(table(x), table(y), verbose=0)
+    assert equal_weights(model, alone)
+    np.testing.assert_array_equal(model.predict(table(x)), alone.predict(x))
+
+
+# --- evaluation and prediction by batches --------------------------------------------------------
+
+
+def test_evaluation_by_batches_is_that_of_all_rows(rows):
+    x, y = rows
+    weight = np.linspace(0, 2, len(x))
+    model = network(metrics=["accuracy", "auc"])
+    model.fit(x, y, verbose=0)
+    alone = model.evaluate(x, y, batch_size=20, return_dict=True)
+    for source in (Pieces(x, y), iter(batches(x, y)), (part for part in batches(x, y))):
+        found = model.evaluate(source, return_dict=True)
+        assert found.keys() == alone.keys()
+        for name, value in alone.items():
+            assert found[name] == pytest.approx(value, rel=1e-12)
+    weighted = [(*part, w) for part, (w, _) in zip(batches(x, y), batches(weight, y), strict=True)]
+    assert model.evaluate(iter(weighted))[0] == pytest.approx(
+        model.evaluate(x, y, sample_weight=weight)[0], rel=1e-6
+    )
+    assert model.evaluate(Pieces(x, y), steps=2)[0] == pytest.approx(
+        model.evaluate(x[:40], y[:40])[0], rel=1e-6
+    )
+
+
+def test_predictions_by_batches_are_those_of_all_rows(rows):
+    x, y = rows
+    model = network()
+    model.fit(x, y, verbose=0)
+    alone = model.predict(x)
+    parts = [x[i : i + 20] for i in range(0, len(x), 20)]
+    for source in (Pieces(x, y), iter(parts), ((part,) for part in parts)):
+        np.testing.assert_allclose(model.predict(source), alone, rtol=1e-5)
+    endless = itertools.repeat(x[:20])
+    np.testing.assert_array_equal(model.predict(endless, steps=2)[20:], model.predict(x[:20]))
+    assert "fastdl batches" not in {t.name for t in threading.enumerate()}
+
+
+def test_evaluation_and_prediction_by_batches_that_cannot_be(rows):
+    model = network()
+    model.fit(*rows, verbose=0)
+
+    def failing():
+        yield from batches(*rows)[:1]
+        raise OSError("the disk is gone")
+
+    for call in (model.evaluate, model.predict):
+        with pytest.raises(RuntimeError, match="failed at batch 2: OSError: the disk is gone"):
+            call(failing())
+        with pytest.raises(RuntimeError, match="early: 6 of 7 batches came"):
+            call(iter(batches(*rows)), steps=7)
+        with pytest.raises(RuntimeError, match="early: 0 batches"):
+            call(iter([]))
+        with pytest.raises(ValueError, match="steps must be a whole number"):
+            call(iter(batches(*rows)), steps=0)
+    with pytest.raises(ValueError, match="steps is for batches"):
+        model.evaluate(*rows, steps=1)
+    with pytest.raises(ValueError, match="steps is for batches"):
+        model.predict(rows[0], steps=1)
+    with pytest.raises(ValueError, match="sample_weight is for arrays"):
+        model.evaluate(iter(batches(*rows)), sample_weight=np.ones(103))
+    with pytest.raises(ValueError, match=r"\(rows, 4\), got \(2, 5\)"):
+        model.predict(iter([np.zeros((2, 5))]))
+    with pytest.raises(RuntimeError, match=r"\(rows, 4\), got \(2, 5\)"):
+        model.evaluate(iter([(np.zeros((2, 5)), [0, 1])]))
+
+
+def test_norms_are_recorded_of_batches_too(rows):
+    x, y = rows
+    found = []
+    for source in ((x, y), (Pieces(x, y),)):
+        norms = fastdl.callbacks.NormRecorder()
+        network().fit(*source, batch_size=20, shuffle=False, epochs=2, verbose=0, callbacks=[norms])
+        found.append(norms)
+    for name in ("gradients", "weights"):
+        a, b = (list(getattr(norms, name).values()) for norms in found)
+        assert np.shape(a) == (4, 2)
+        np.testing.assert_allclose(a, b, rtol=1e-12)

@@ -338,3 +338,96 @@ def test_many_fits_go_on_each_from_its_own_backup(data, tmp_path):
     assert ran == [3, 4]
     for a, b in zip(model.get_weights(), straight.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+
+class Pieces:
+    """A sequence of batches."""
+
+    def __init__(self, data):
+        self.parts = [(data[0][i : i + 8], data[1][i : i + 8]) for i in range(0, len(data[0]), 8)]
+
+    def __len__(self):
+        return len(self.parts)
+
+    def __getitem__(self, k):
+        return self.parts[k]
+
+
+class Anew:
+    """An iterable of batches that begins anew each time."""
+
+    def __init__(self, data):
+        self.parts = Pieces(data).parts
+
+    def __iter__(self):
+        return iter(self.parts)
+
+
+@pytest.mark.parametrize("kind", [Pieces, Anew])
+def test_a_fit_on_batches_goes_on_from_any_step(data, kind, tmp_path):
+    def run(model, callbacks, **arguments):
+        return model.fit(
+            kind(data), epochs=3, verbose=0, validation_data=(data[0][:20], data[1][:20]),
+            callbacks=callbacks, **arguments,
+        )  # fmt: skip
+
+    def network(seed=3):
+        model = make(seed=seed)
+        model.compile("adam", "sparse_categorical_crossentropy", ["accuracy", "auc"])
+        return model
+
+    whole = network()
+    average = Average()
+    pattern = str(tmp_path / "{epoch}-{batch}.fastdl")
+    saver = ModelCheckpoint(pattern, save_freq=3)
+    wanted = everything(whole, run(whole, [average, saver]))
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 10
+    for file in files:
+        model, again = network(seed=9), Average()
+        history = run(model, [again, ModelCheckpoint(pattern, save_freq=3)], resume_from=file)
+        assert everything(model, history) == wanted
+        assert again.sums.tobytes() == average.sums.tobytes()
+
+
+def test_a_backup_of_a_fit_on_batches(data, tmp_path):
+    path = tmp_path / "backup.fastdl"
+
+    def run(stop):
+        def fail(epoch, logs):
+            if epoch == stop:
+                raise KeyboardInterrupt
+
+        model = make()
+        hooks = [BackupAndRestore(path), LambdaCallback(on_epoch_begin=fail)]
+        return everything(model, model.fit(Pieces(data), epochs=4, verbose=0, callbacks=hooks))
+
+    wanted = run(None)
+    with pytest.raises(KeyboardInterrupt):
+        run(2)
+    assert path.exists()
+    assert run(None) == wanted
+    assert not path.exists()
+
+
+def test_batches_that_cannot_go_on(data, tmp_path):
+    path = tmp_path / "m.fastdl"
+    make().fit(Pieces(data), epochs=1, verbose=0, callbacks=[ModelCheckpoint(path)])
+    model = make(seed=8)
+    model.build((None, 6))
+    before = [w.tobytes() for w in model.get_weights()]
+    for source, arguments, words in (
+        (iter(Pieces(data).parts), {"steps_per_epoch": 9}, "an iterator cannot begin anew"),
+        (Pieces((data[0][:40], data[1][:40])), {}, "its steps_per_epoch is 10, but here 5"),
+        (Pieces(data), {"shuffle": False}, "its shuffle is True, but here False"),
+        (data[0], {"y": data[1]}, "its rows are 'batches', but here 75"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            model.fit(
+                source, epochs=2, verbose=0, resume_from=path, callbacks=[ModelCheckpoint(path)],
+                **arguments,
+            )  # fmt: skip
+    assert [w.tobytes() for w in model.get_weights()] == before
