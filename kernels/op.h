@@ -100,8 +100,19 @@ struct Loop {
     int64_t iterations;
     const Moving *moving;
     int moves;
-    Op *copies;                /* `count` for each thread, which moves their arguments */
+    Op *copies;                /* `count` for each thread or group, which moves their arguments */
+    /* Of a loop in which no row of the batch has to do with another: the bytes that each argument
+     * of each op has for a row, 0 where all rows read the same. Then a group of rows goes through
+     * all iterations by itself. NULL: not such a loop. */
+    int64_t *row_bytes;
+    size_t scratch;            /* of a group */
 };
+
+/* Groups of a loop's rows: at most so many, of so many rows at least (or of fewer, where a row is
+ * much work) ... */
+enum { MOST_GROUPS = 16, GROUP_ROWS = 16, HEAVY_GROUP_ROWS = 2, HEAVY_ROW_NANOSECONDS = 10000 };
+/* ... and of so much work in an iteration. */
+enum { GROUP_NANOSECONDS = 8000 };
 
 /* One phase of one op, cut for a given number of rows and threads; or a loop: then `pieces` is the
  * number of its own stages, which follow. */

@@ -54,6 +54,7 @@ cdef class Program:
     cdef int add(self, Op *op, Context *context, str name, list arrays, dict options,
                  int64_t per_item) except -1
     cdef int add_loop(self, Op *op, int64_t iterations, list steps, list moving) except -1
+    cdef int find_rows(self, Loop *loop, list steps, list places) except -1
     cdef int feed(self, Op *op, cnp.ndarray buffer) except -1
     cdef int fetch(self, Op *op, cnp.ndarray buffer) except -1
 
@@ -67,6 +68,7 @@ cdef class Program:
     # Cuts the ops into stages for full batches and for the last one.
     cdef int prepare(self, int64_t batch, int64_t total) except -1 nogil
     cdef int give_workspace(self, int64_t rows) except -1 nogil
+    cdef size_t loop_workspace(self, Loop *loop, Context *context) noexcept nogil
     cdef int give_copies(self, int threads) except -1 nogil
 
     cdef bint together(self) noexcept nogil

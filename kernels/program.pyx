@@ -17,8 +17,8 @@ from libc.string cimport memcpy, memset
 from fastdl.kernels.call cimport Function, allocate
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
-    SPAN, Cast, Context, Kernel, Loop, Moving, Op, Stage, Team, ceil_divide, flush_denormals,
-    is_forced, loop_kernel, note_run, note_team, note_threads, now_ns, op_rows, plan,
+    MAX_ARGUMENTS, MOST_GROUPS, SPAN, Cast, Context, Kernel, Loop, Moving, Op, Stage, Team, ceil_divide, flush_denormals,
+    is_forced, loop_kernel, note_run, note_team, note_threads, now_ns, op_rows, plan, row_groups,
     restore_denormals, smaller, team_note, team_size, team_start, team_worked, threads_now, work,
 )
 
@@ -37,6 +37,9 @@ cdef enum: PROGRAM_GRAIN = 2500
 # every LOOK_AGAIN-th stretch the other is looked at again. (Results are the same bits either way.)
 cdef enum: ALONE_BELOW = 20000, TOGETHER_ABOVE = 3000000, FIRST_TOGETHER = 200000
 cdef enum: TRIES = 6, LOOK_AGAIN = 128
+
+# What rows read together must stay in each core's cache where groups of them go through a loop.
+cdef enum: SHARED_BYTES = 1048576, CACHE_LINE = 64
 
 # How much slower than seen before a way may look after one stretch: others' bursts pass.
 cdef double PATIENCE = 1.1
@@ -179,6 +182,7 @@ cdef class Program:
             free(self.loops[i].ops)
             free(<void *> self.loops[i].moving)
             free(self.loops[i].copies)
+            free(self.loops[i].row_bytes)
         free(self.loops)
         free(self.ops)
         free(self.tails)
@@ -240,9 +244,39 @@ cdef class Program:
             moves.row_bytes, moves.bytes = row_bytes, fixed_bytes
             moves += 1
             self.keep.append(array)
+        self.find_rows(loop, steps, places)
         op.kernel = &loop_kernel
         op.loop = loop
         self.stage_room += 1
+        return 0
+
+    cdef int find_rows(self, Loop *loop, list steps, list places) except -1:
+        """Fills in what arguments have for a row, if all that the loop writes belongs to rows."""
+        from fastdl import kernels
+        cdef int64_t shared = 0
+        rows = np.zeros((loop.count + 1, MAX_ARGUMENTS), np.int64)
+        if loop.iterations < 2:
+            return 0
+        for place, (name, arrays, _, per_item, _) in zip(places, steps):
+            declared = getattr(kernels, name).op
+            if not per_item or any(o.name in DYNAMIC_OPTIONS for o in declared.options):
+                return 0
+            for i, (argument, array) in enumerate(zip(declared.arguments, arrays)):
+                if array is None or array is False:
+                    continue
+                if argument.batched:
+                    rows[place, i] = array.nbytes // self.capacity
+                elif argument.role != "in":
+                    return 0
+                else:
+                    shared += array.nbytes
+        if shared > SHARED_BYTES:
+            return 0
+        loop.row_bytes = <int64_t *> calloc(rows.size, sizeof(int64_t))
+        if loop.row_bytes == NULL:
+            raise MemoryError("Program: no memory for the rows of a loop")
+        for i in range(rows.size):
+            loop.row_bytes[i] = rows.flat[i]
         return 0
 
     cdef int add(self, Op *op, Context *context, str name, list arrays, dict options,
@@ -427,7 +461,7 @@ cdef class Program:
         context.rows = rows
         needed = most_workspace(self.ops, ops, &context)
         for i in range(self.loop_count):
-            needed = max(needed, most_workspace(self.loops[i].ops, self.loops[i].heads, &context))
+            needed = max(needed, self.loop_workspace(&self.loops[i], &context))
         if needed > self.workspace_bytes:
             memory = allocate(needed)
             free(self.ops[0].workspace)
@@ -437,11 +471,25 @@ cdef class Program:
             self.workspace_bytes = needed
         return 0
 
+    cdef size_t loop_workspace(self, Loop *loop, Context *context) noexcept nogil:
+        """Of all groups of rows that go through the loop side by side."""
+        cdef int64_t groups = row_groups(loop, context), part
+        cdef Context own = context[0]
+        cdef size_t needed = 0
+        for part in range(1 if groups == 1 else 2):
+            own.rows = ceil_divide(context.rows, groups) - part
+            needed = max(needed, most_workspace(loop.ops, loop.heads, &own))
+        if groups == 1:
+            return needed
+        loop.scratch = max(loop.scratch, <size_t> ceil_divide(needed, CACHE_LINE) * CACHE_LINE)
+        return groups * loop.scratch
+
     cdef int give_copies(self, int threads) except -1 nogil:
-        """Makes room for each thread's copies of the ops in loops."""
+        """Makes room for the copies of the ops in loops: of each thread, or each group of rows."""
         cdef Loop *loop
         cdef void *memory
         cdef int i
+        threads = max(threads, MOST_GROUPS)
         if threads <= self.copies_for:
             return 0
         for i in range(self.loop_count):

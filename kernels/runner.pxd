@@ -388,6 +388,15 @@ cdef extern from "op.h" nogil:
         const Moving *moving
         int moves
         Op *copies
+        int64_t *row_bytes
+        size_t scratch
+
+    cdef enum:
+        MOST_GROUPS
+        GROUP_ROWS
+        HEAVY_GROUP_ROWS
+        HEAVY_ROW_NANOSECONDS
+        GROUP_NANOSECONDS
 
     # One phase of one op, cut for a given number of rows and threads.
     ctypedef struct Stage:
@@ -434,8 +443,9 @@ cdef void note_team() noexcept nogil
 # For last_threads(): how many threads worked in the run that just ended.
 cdef void note_threads(int worked) noexcept nogil
 
-# Of the ops that have a loop: runs it on one thread.
+# Of the ops that have a loop. Its pieces are groups of rows; one where they depend on each other.
 cdef Kernel loop_kernel
+cdef int64_t row_groups(const Loop *loop, const Context *context) noexcept nogil
 
 # Cuts `count` ops into stages for this context; returns how many stages. `grain` is the work in
 # nanoseconds that makes another thread worth while. Room needed: the sum of the ops' phases, those

@@ -195,7 +195,7 @@ cdef int plan(
     cdef int n = 0, i, k, phase
     cdef int64_t pieces, use
     for i in range(count):
-        if ops[i].loop != NULL:
+        if is_staged(&ops[i], context):
             stages[n].op, stages[n].phase, stages[n].threads = &ops[i], 0, 1
             stages[n].pieces = 0 if ops[i].loop.iterations == 0 else plan(
                 ops[i].loop.ops, ops[i].loop.heads, context, threads, grain, &stages[n + 1])
@@ -242,7 +242,7 @@ cdef int share_of_stages(
         stage = &stages[i]
         i += 1
         share = min(stage.threads, size)
-        if stage.op.loop != NULL:
+        if is_staged(stage.op, context):
             busy = share_of_loop(stage, context, team, thread, size, busy, worked)
             i += <int> stage.pieces
             continue
@@ -267,8 +267,28 @@ cdef int share_of_stages(
 
 
 # --- loops -------------------------------------------------------------------------------------
-# Threads may be in different iterations where no barrier holds them, so each moves the arguments of
-# copies of its own.
+# Where rows have nothing to do with each other, a piece of a loop is a group of rows, which goes
+# through all iterations without waiting for others: what it wrote is in its own core's cache. In
+# other loops the ops of each iteration are stages. Threads may then be in different iterations where
+# no barrier holds them, so each moves the arguments of copies of its own, as each group does.
+
+cdef bint is_staged(const Op *op, const Context *context) noexcept nogil:
+    return op.loop != NULL and row_groups(op.loop, context) == 1
+
+
+cdef int64_t row_groups(const Loop *loop, const Context *context) noexcept nogil:
+    """A power of two, so that threads' shares of groups are their shares of rows."""
+    cdef int64_t groups = 1, least
+    cdef double work
+    if loop.row_bytes == NULL:
+        return 1
+    work = iteration_cost(loop, context)
+    least = HEAVY_GROUP_ROWS if work > HEAVY_ROW_NANOSECONDS * context.rows else GROUP_ROWS
+    while (2 * groups <= MOST_GROUPS and 2 * groups * least <= context.rows
+            and 2 * groups * GROUP_NANOSECONDS <= work):
+        groups *= 2
+    return groups
+
 
 cdef int share_of_loop(
     const Stage *stage, const Context *context, Team *team, int thread, int size, int busy,
@@ -284,7 +304,7 @@ cdef int share_of_loop(
         return busy     # the first thread goes through all iterations alone
     copy_ops(loop, copies)
     for k in range(loop.iterations):
-        move_arguments(loop, copies, context, k)
+        move_arguments(loop, copies, context, k, 0)
         busy = share_of_stages(
             stage + 1, <int> stage.pieces, context, team, thread, size, busy, worked, loop.ops,
             copies)
@@ -300,8 +320,9 @@ cdef void copy_ops(const Loop *loop, Op *copies) noexcept nogil:
 
 
 cdef void move_arguments(
-    const Loop *loop, Op *copies, const Context *context, int64_t iteration
+    const Loop *loop, Op *copies, const Context *context, int64_t iteration, int64_t row
 ) noexcept nogil:
+    """To the iteration's blocks, in each of them to this row of the batch."""
     cdef const Moving *m
     cdef int i
     cdef int64_t block
@@ -309,40 +330,52 @@ cdef void move_arguments(
         m = &loop.moving[i]
         block = (m.start + m.step * iteration) % m.period
         copies[m.op].arguments[m.argument] = (
-            m.base + block * (m.row_bytes * context.rows + m.bytes))
+            m.base + block * (m.row_bytes * context.rows + m.bytes) + row * m.row_bytes)
 
 
-cdef int64_t one_piece(const Op *op, const Context *context, int phase) noexcept nogil:
-    return 1
+cdef int64_t loop_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
+    return row_groups(op.loop, context)
 
 
 cdef void loop_alone(const Op *op, const Context *context, int phase, int64_t piece) noexcept nogil:
     cdef const Loop *loop = op.loop
-    cdef Op *copies = loop.copies
-    cdef int64_t k, p
+    cdef Op *copies = loop.copies + piece * loop.count
+    cdef Context own = context[0]
+    cdef int64_t groups = row_groups(loop, context), row = context.rows * piece // groups, k, p
     cdef int i, inner
+    own.rows = context.rows * (piece + 1) // groups - row
     copy_ops(loop, copies)
+    if groups > 1:
+        for i in range(loop.count):
+            copies[i].workspace = <char *> copies[i].workspace + piece * loop.scratch
+            for inner in range(MAX_ARGUMENTS):
+                if copies[i].arguments[inner] != NULL:
+                    copies[i].arguments[inner] += row * loop.row_bytes[i * MAX_ARGUMENTS + inner]
     for k in range(loop.iterations):
-        move_arguments(loop, copies, context, k)
+        move_arguments(loop, copies, context, k, row)
         for i in range(loop.heads):
             for inner in range(copies[i].kernel.phases):
-                for p in range(copies[i].kernel.pieces(&copies[i], context, inner)):
-                    copies[i].kernel.run_piece(&copies[i], context, inner, p)
+                for p in range(copies[i].kernel.pieces(&copies[i], &own, inner)):
+                    copies[i].kernel.run_piece(&copies[i], &own, inner, p)
 
 
-cdef double loop_cost(const Op *op, const Context *context, int phase) noexcept nogil:
+cdef double iteration_cost(const Loop *loop, const Context *context) noexcept nogil:
     cdef double cost = 0
     cdef const Op *inner
     cdef int i, k
-    for i in range(op.loop.heads):
-        inner = &op.loop.ops[i]
+    for i in range(loop.heads):
+        inner = &loop.ops[i]
         for k in range(inner.kernel.phases):
             cost += inner.kernel.cost(inner, context, k)
-    return cost * op.loop.iterations
+    return cost
+
+
+cdef double loop_cost(const Op *op, const Context *context, int phase) noexcept nogil:
+    return iteration_cost(op.loop, context) * op.loop.iterations
 
 
 loop_kernel.phases = 1
-loop_kernel.pieces = one_piece
+loop_kernel.pieces = loop_pieces
 loop_kernel.run_piece = loop_alone
 loop_kernel.cost = loop_cost
 

@@ -200,6 +200,35 @@ def test_any_number_of_threads_trains_the_same_bits(name):
     assert all(r == results[0] for r in results)
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "ConvLSTM2D"])
+def test_groups_of_rows_go_through_a_loop_by_themselves(kind, float64):
+    """A batch so long that it is cut: the same bits for any threads, and what short ones give."""
+    rng = np.random.default_rng(23)
+    images = kind == "ConvLSTM2D"
+    x = rng.normal(size=(39, 3, 8, 8, 2) if images else (39, 3, 5))
+    y = rng.normal(size=(39, 2))
+
+    def trained(batch, threads):
+        runner.set_num_threads(threads)
+        runner.force_threads(threads > 1)
+        fastdl.set_seed(5)
+        first = layers.ConvLSTM2D(8, 3) if images else getattr(layers, kind)(96)
+        model = Sequential([first, layers.Flatten(), Dense(2)])
+        model.compile(fastdl.optimizers.SGD(0.1), "mse")
+        model.fit(x, y, batch_size=39, epochs=2, verbose=0)
+        return model.predict(x, batch_size=batch), model.get_weights()
+
+    try:
+        results = [trained(39, threads) for threads in (1, 2, 3, 7)]
+        for out, weights in results[1:]:
+            assert out.tobytes() == results[0][0].tobytes()
+            assert [w.tobytes() for w in weights] == [w.tobytes() for w in results[0][1]]
+        np.testing.assert_allclose(trained(5, 1)[0], results[0][0], rtol=1e-10)
+    finally:
+        runner.force_threads(False)
+        runner.set_num_threads(None)
+
+
 def test_a_short_batch_gives_what_it_gives_alone(float64):
     rng = np.random.default_rng(6)
     x = rng.normal(size=(11, 6, 3))
