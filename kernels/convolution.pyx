@@ -222,7 +222,7 @@ cdef Cut cut_of(const Op *op, const Convolution *c, int64_t images) noexcept nog
     cdef int64_t groups = groups_of(c)
     cdef double image = <double> images * c.rows.input * c.columns.input * c.C
     cdef double gradient = <double> kernel_rows(c) * c.O, touched, least = -1
-    cut.panels = op.bodies.convolution.panels(c.O // c.groups)
+    cut.panels = op.bodies.convolution.weight_panels(c.O // c.groups)
     cut.columns, cut.images = 1, 1
     for columns in range(1, smaller(pieces, cut.panels) + 1):
         parts = max(1, smaller(most, pieces // (columns * groups)))

@@ -160,6 +160,7 @@ cdef extern from "simd/bodies.h" nogil:
         int64_t group, panel, panels, image, images
     ctypedef struct ConvolutionBodies:
         int64_t (*panels)(int64_t channels) noexcept nogil
+        int64_t (*weight_panels)(int64_t channels) noexcept nogil
         int64_t (*packed_size)(const Convolution *shape) noexcept nogil
         void (*pack)(
             void *packed, const void *weight, const Convolution *shape, int64_t group,

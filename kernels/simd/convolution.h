@@ -41,6 +41,8 @@ enum { CONVOLUTION_PIXELS = 256 };
 typedef struct {
     /* Into how many panels so many of the target's channels (of one group) are cut. */
     int64_t (*panels)(int64_t channels);
+    /* And into how many those of a weight's gradient. */
+    int64_t (*weight_panels)(int64_t channels);
     /* Elements of the packed weight. */
     int64_t (*packed_size)(const Convolution *shape);
     /* Copies one panel of the weight to its place in `packed`. */
