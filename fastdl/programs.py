@@ -23,7 +23,7 @@ from fastdl.kernels import dispatch
 from fastdl.layers.base import flatten
 from fastdl.layout import Lowered, lower
 from fastdl.metrics.base import Metric, NativeMetric, plain, split
-from fastdl.rewrites import rewritten
+from fastdl.rewrites import rewritten, sums_of_pooled
 from fastdl.tensor import Tensor, Trace, Variable, apply, wrong_batch
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ def _prediction(model: Model, capacity: int, weighted: bool) -> Compiled:
             apply("scale", x=t) if root(t) in inputs or root(t)._value is not None else t
             for t in outputs
         ]
-    nodes = rewritten(trace.nodes, outputs, model.fuse)
+    nodes = rewritten(trace.nodes, outputs)
     steps = fuse(prune(nodes, outputs), model.fuse)
     lowered = lower(
         steps,
@@ -389,7 +389,7 @@ def _evaluation(model: Model, capacity: int, weighted: bool) -> Compiled:
     with Trace(training=False) as trace:
         outputs = flatten(model.call_flat(inputs, training=False))
         objective = _Objective(model, outputs, weighted, gradients=False)
-    nodes = rewritten(trace.nodes, (), model.fuse)
+    nodes = rewritten(trace.nodes, ())
     return _with_totals(model, nodes, inputs, objective, capacity)
 
 
@@ -409,7 +409,7 @@ def training_program(
     with Trace(training=True) as forward:
         outputs = flatten(model.call_flat(inputs, training=True))
         objective = _Objective(model, outputs, weighted, gradients=True)
-    ahead = rewritten(forward.nodes, (), fused and model.fuse)
+    ahead = rewritten(forward.nodes, ())
     backward, gradients = differentiate(ahead, objective.seeds, variables)
     with Trace(training=True) as updates:
         own = _own_memory(gradients, objective)
@@ -418,7 +418,7 @@ def training_program(
         for variable in recorded:
             objective.squares(f"gradient of {variable.name}", own[variable])
             objective.squares(variable.name, variable)
-    nodes = [*ahead, *backward, *updates.nodes]
+    nodes = [*ahead, *sums_of_pooled(backward), *updates.nodes]
     made = _with_totals(model, nodes, inputs, objective, capacity, fused)
     made.norms = recorded
     return made

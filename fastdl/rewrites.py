@@ -1,10 +1,12 @@
-"""What is done to the nodes of a forward pass before they are differentiated.
+"""What is done to the nodes of a forward pass before they are differentiated, and after.
 
 1. `pools_first` takes relu behind a max-pool that follows it.
 2. `without_leftovers` lets a convolution leave out the rows and columns that no window of the
    pooling behind it reads.
+3. `sums_of_pooled`, of the backward pass, sums a bias's gradient from fewer elements.
 
-Each is a function from nodes to nodes.
+Each is a function from nodes to nodes, and done whether ops are fused or not: it decides in which
+order sums are made, which fusing never does.
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ from dataclasses import replace
 
 from fastdl.tensor import Node, Tensor, root
 
-__all__ = ["pools_first", "rewritten", "without_leftovers"]
+__all__ = ["pools_first", "rewritten", "sums_of_pooled", "without_leftovers"]
 
 
-def rewritten(nodes: list[Node], keep: Iterable[Tensor], fused: bool = True) -> list[Node]:
-    """All of it; what only helps where ops are fused is left out if they aren't."""
+def rewritten(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
+    """A forward pass in which less is to be done for the same results."""
     kept = list(keep)
-    return without_leftovers(pools_first(nodes, kept) if fused else nodes, kept)
+    return without_leftovers(pools_first(nodes, kept), kept)
 
 
 def _readers(nodes: list[Node]) -> dict[Tensor, list[Node]]:
@@ -114,4 +116,16 @@ def _smaller(chain: list[Node]) -> dict[Node, Node]:
             changed[node].options = options
         inputs = {"x": outputs["out"]}
     changed[pool] = _renewed(pool, inputs, pool.outputs)
+    return changed
+
+
+def sums_of_pooled(nodes: list[Node]) -> list[Node]:
+    """The nodes of a backward pass, with biases' gradients summed before max-pools spread them out:
+    each element goes to one place, so the sum is the same."""
+    changed = []
+    for node in nodes:
+        spread = node.inputs["grad_out"].node if node.name == "dense_backward_bias" else None
+        if spread is not None and spread.name == "max_pool_backward":
+            node = _renewed(node, {"grad_out": spread.inputs["grad_out"]}, node.outputs)
+        changed.append(node)
     return changed

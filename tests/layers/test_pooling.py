@@ -212,6 +212,8 @@ def test_convolutions_leave_out_what_no_window_reads(pool, strides, padding, fus
         for count, step, size in zip(whole.shape[1:3], pool.strides, pool.pool_size, strict=True)
     ]
     assert list(made[1:3]) == wanted
+    summed = {n.inputs["grad_out"].shape for n in nodes if n.name == "dense_backward_bias"}
+    assert (whole.shape[1:] in {shape[1:] for shape in summed}) == isinstance(pool, MaxPooling2D)
     assert fastdl.gradient_check(model, x, numbers(3, 2)) <= 1
     first = fastdl.Sequential([Input((23, 27, 2)), convolution, pool])
     np.testing.assert_allclose(first.predict(x), pool(convolution(x)).numpy(), rtol=1e-12)
