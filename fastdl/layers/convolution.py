@@ -220,6 +220,8 @@ class Conv1D(_Conv):
     kernel_initializer, bias_initializer : default "glorot_uniform", "zeros"
     kernel_regularizer, bias_regularizer : Regularizer or name, optional
 
+    Notes
+    -----
     Input shape (batch, steps, channels), output shape (batch, new steps, filters); ``kernel`` has
     shape (kernel_size, channels / groups, filters), ``bias`` (filters,).
 
@@ -263,6 +265,8 @@ class Conv2D(_Conv):
     kernel_initializer, bias_initializer : default "glorot_uniform", "zeros"
     kernel_regularizer, bias_regularizer : Regularizer or name, optional
 
+    Notes
+    -----
     Input shape (batch, height, width, channels), output shape (batch, new height, new width,
     filters); ``kernel`` has shape (height, width, channels / groups, filters), ``bias`` (filters,).
 
@@ -301,6 +305,8 @@ class Conv2DTranspose(Convolution):
     bias_regularizer
         As in `Conv2D`.
 
+    Notes
+    -----
     Input shape (batch, height, width, channels); ``kernel`` has shape (height, width, filters,
     channels), ``bias`` (filters,).
 

@@ -146,6 +146,8 @@ class ConvLSTM2D(CellLayer):
     return_sequences, return_state, go_backwards, stateful, batch_size :
         See `RNN`.
 
+    Notes
+    -----
     Input shape (batch, time, height, width, channels). ``kernel`` has shape (*kernel_size,
     channels, 4*filters), ``recurrent_kernel`` (*kernel_size, filters, 4*filters), ``bias``
     (4*filters,): the gates are i, f, c, o side by side.

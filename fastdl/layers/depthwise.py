@@ -25,6 +25,8 @@ class DepthwiseConv2D(Convolution):
     depthwise_initializer, bias_initializer : default "glorot_uniform", "zeros"
     depthwise_regularizer, bias_regularizer : Regularizer or name, optional
 
+    Notes
+    -----
     Input shape (batch, height, width, channels), output shape (batch, new height, new width,
     channels * depth_multiplier); ``kernel`` has shape (height, width, channels, depth_multiplier).
 
@@ -111,6 +113,8 @@ class SeparableConv2D(DepthwiseConv2D):
     depthwise_initializer, pointwise_initializer : default "glorot_uniform"
     depthwise_regularizer, pointwise_regularizer : Regularizer or name, optional
 
+    Notes
+    -----
     Input shape (batch, height, width, channels), output shape (batch, new height, new width,
     filters); ``depthwise_kernel`` has shape (height, width, channels, depth_multiplier),
     ``pointwise_kernel`` (1, 1, channels * depth_multiplier, filters).

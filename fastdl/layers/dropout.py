@@ -79,6 +79,8 @@ class SpatialDropout1D(_SpatialDropout):
     rate : float, 0 <= rate < 1
         The share that is dropped (Tompson et al. 2015).
 
+    Notes
+    -----
     Input shape (batch, steps, channels).
     """
 
@@ -103,6 +105,8 @@ class SpatialDropout2D(_SpatialDropout):
         The share that is dropped (Tompson et al. 2015).
     data_format : {"channels_last", "channels_first"}, optional
 
+    Notes
+    -----
     Input shape (batch, height, width, channels).
     """
 

@@ -149,6 +149,8 @@ class MaxPooling1D(_Pooling):
         input does not count.
     data_format : {"channels_last", "channels_first"}, optional
 
+    Notes
+    -----
     Input shape (batch, steps, channels), output shape (batch, pooled steps, channels). Of equal
     elements the first has the gradient.
 
@@ -175,6 +177,8 @@ class MaxPooling2D(_Pooling):
         image does not count.
     data_format : {"channels_last", "channels_first"}, optional
 
+    Notes
+    -----
     Input shape (batch, height, width, channels), output shape (batch, pooled height, pooled width,
     channels). Of equal elements the first has the gradient.
 
@@ -221,6 +225,8 @@ class GlobalMaxPooling1D(_GlobalPooling):
     keepdims : bool, default False
         Whether the axis of the steps stays, with length 1.
 
+    Notes
+    -----
     Input shape (batch, steps, channels), output shape (batch, channels).
     """
 
@@ -236,6 +242,8 @@ class GlobalMaxPooling2D(_GlobalPooling):
     keepdims : bool, default False
         Whether the axes of positions stay, with length 1.
 
+    Notes
+    -----
     Input shape (batch, height, width, channels), output shape (batch, channels).
     """
 

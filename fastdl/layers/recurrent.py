@@ -49,6 +49,8 @@ class RNN(Layer):
     batch_size : int, optional
         The rows of every batch; needed where stateful, as each row has a state that is kept.
 
+    Notes
+    -----
     Input shape (batch, time, ...); or a list of the input and the initial states. Without them the
     states begin with zeros.
 
@@ -336,6 +338,8 @@ class SimpleRNN(CellLayer):
     return_sequences, return_state, go_backwards, stateful, batch_size :
         See `RNN`.
 
+    Notes
+    -----
     Input shape (batch, time, features), output shape (batch, units) or (batch, time, units).
     ``kernel`` has shape (features, units), ``recurrent_kernel`` (units, units), ``bias`` (units,).
     """
@@ -363,6 +367,8 @@ class LSTM(CellLayer):
     return_sequences, return_state, go_backwards, stateful, batch_size :
         See `RNN`. The states are the output and the carry.
 
+    Notes
+    -----
     Input shape (batch, time, features), output shape (batch, units) or (batch, time, units).
     ``kernel`` has shape (features, 4*units), ``recurrent_kernel`` (units, 4*units), ``bias``
     (4*units,): the gates are i, f, c, o side by side.
@@ -392,6 +398,8 @@ class GRU(CellLayer):
     return_sequences, return_state, go_backwards, stateful, batch_size :
         See `RNN`.
 
+    Notes
+    -----
     Input shape (batch, time, features), output shape (batch, units) or (batch, time, units).
     ``kernel`` has shape (features, 3*units), ``recurrent_kernel`` (units, 3*units), ``bias``
     (2, 3*units), or (3*units,) with ``reset_after=False``: the gates are z, r, h side by side.

@@ -60,6 +60,8 @@ class ZeroPadding1D(_ZeroPadding):
         How many before and after.
     data_format : {"channels_last", "channels_first"}, optional
 
+    Notes
+    -----
     Input shape (batch, steps, channels), output shape (batch, padded steps, channels).
 
     Raises
@@ -80,6 +82,8 @@ class ZeroPadding2D(_ZeroPadding):
         For all sides; for height and width; or for top and bottom, left and right.
     data_format : {"channels_last", "channels_first"}, optional
 
+    Notes
+    -----
     Input shape (batch, height, width, channels), output shape (batch, padded height, padded width,
     channels).
 
@@ -132,6 +136,8 @@ class Cropping1D(_Cropping):
         How many at the beginning and at the end.
     data_format : {"channels_last", "channels_first"}, optional
 
+    Notes
+    -----
     Input shape (batch, steps, channels), output shape (batch, cropped steps, channels).
 
     Raises
@@ -155,6 +161,8 @@ class Cropping2D(_Cropping):
         Of all sides; of height and width; or of top and bottom, left and right.
     data_format : {"channels_last", "channels_first"}, optional
 
+    Notes
+    -----
     Input shape (batch, height, width, channels), output shape (batch, cropped height, cropped
     width, channels).
 
@@ -208,6 +216,8 @@ class UpSampling1D(_UpSampling):
     size : int, default 2
         How often.
 
+    Notes
+    -----
     Input shape (batch, steps, channels), output shape (batch, steps * size, channels).
 
     Raises
@@ -240,6 +250,8 @@ class UpSampling2D(_UpSampling):
         "nearest" repeats each pixel; "bilinear" puts the new ones on the lines between the centres
         of the old ones, and goes on beyond the outermost as they are.
 
+    Notes
+    -----
     Input shape (batch, height, width, channels), output shape (batch, height * size, width * size,
     channels).
 

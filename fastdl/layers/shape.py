@@ -45,6 +45,8 @@ class RepeatVector(Layer):
     ----------
     n : int
 
+    Notes
+    -----
     Input shape (batch, features), output shape (batch, n, features).
 
     Examples

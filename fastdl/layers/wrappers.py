@@ -24,6 +24,8 @@ class Masking(Layer):
     ----------
     mask_value : float, default 0
 
+    Notes
+    -----
     Input shape (batch, time, features), and the output's.
     """
 
@@ -82,6 +84,8 @@ class TimeDistributed(_Wrapper):
     ----------
     layer : Layer
 
+    Notes
+    -----
     Input shape (batch, time, ...).
     """
 
