@@ -25,7 +25,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastdl.kernels.runner cimport (
-    SPAN, Context, Kernel, MatmulBodies, Op, Product, ceil_divide, op_rows, register,
+    Context, Kernel, MatmulBodies, Op, Product, ceil_divide, op_rows, register,
     smaller,
 )
 
@@ -42,7 +42,7 @@ cdef enum: COPY, MULTIPLY, MERGE, PHASES
 # Few pieces go as far as FEW; more only where they are large, so that their operands are used
 # often: then 2 ... 16 threads have work that is even within a few percent.
 cdef enum: PIECE_NANOSECONDS = 10000, FEW_PIECES = 16
-cdef enum: LARGE_NANOSECONDS = 250000, MANY_PIECES = 48
+cdef enum: LARGE_NANOSECONDS = 250000, MANY_PIECES = 64
 
 # An update runs along whole rows of a weight gradient that is no wider than this.
 cdef enum: WHOLE_ROW = 256
@@ -56,8 +56,12 @@ cdef enum: CACHE_LINE = 64, FAR_STRIDE = 8192
 cdef enum: LEAST_DEPTH = 512
 
 # Few rows times a large b: the depth is cut, into so many parts of so many elements at least, where
-# they need no more than a third of the memory of b.
-cdef enum: DEPTH_PARTS = 4, PART_DEPTH = 96
+# the parts' sums need no more than a third of the memory of b. Then a thread reads the rows of a
+# weight that it has updated itself (the weight's gradient is cut by rows too), and no other's.
+cdef enum: MOST_PARTS = 4, PART_DEPTH = 96
+
+# Elements that a piece of the merging adds up: it reads several arrays, partly another core's.
+cdef enum: MERGE_SPAN = 1024
 
 # Of a byte that comes from beyond the caches.
 cdef double BYTE_NANOSECONDS = 0.03
@@ -114,9 +118,30 @@ cdef double nanoseconds(const Op *op, const Problem *p) noexcept nogil:
             + BYTE_NANOSECONDS * op.itemsize * touched)
 
 
+cdef int64_t power_of_two(int64_t most) noexcept nogil:
+    """The largest power of two that is no more than `most`, or 1."""
+    cdef int64_t n = 1
+    while 2 * n <= most:
+        n *= 2
+    return n
+
+
+cdef int64_t depth_parts(const Problem *p) noexcept nogil:
+    """Into how many parts the depth of few rows times a large b is cut; 1: it is not."""
+    cdef int64_t parts = MOST_PARTS
+    if p.form != NN:
+        return 1
+    while parts > 1 and (3 * parts * p.M > p.K or parts * PART_DEPTH > p.K):
+        parts //= 2
+    return parts
+
+
 cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
     """A grid of rectangles, about four times as many rows high as columns wide: a panel of b has to
-    be copied for each rectangle that reads it, rows of a come through the caches by themselves."""
+    be copied for each rectangle that reads it, rows of a come through the caches by themselves.
+
+    All numbers of parts are powers of two: what a thread wrote in one op it then reads in the next.
+    """
     cdef double work = nanoseconds(op, p)
     cdef int64_t parts, strips, panels
     cdef Cut c
@@ -125,20 +150,20 @@ cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
         return c
     parts = smaller(<int64_t> (work / PIECE_NANOSECONDS), FEW_PIECES)
     parts = max(parts, smaller(<int64_t> (work / LARGE_NANOSECONDS), MANY_PIECES))
-    strips = ceil_divide(p.M, op.bodies.matmul.tile_rows)
-    panels = ceil_divide(p.N, op.bodies.matmul.tile_columns)
-    if p.form == NN and 3 * DEPTH_PARTS * p.M <= p.K and p.K >= DEPTH_PARTS * PART_DEPTH:
-        c.depth = DEPTH_PARTS
-        return c
+    parts = power_of_two(parts)
+    strips = power_of_two(ceil_divide(p.M, op.bodies.matmul.tile_rows))
+    panels = power_of_two(ceil_divide(p.N, op.bodies.matmul.tile_columns))
+    c.depth = depth_parts(p)
+    parts = max(1, parts // c.depth)
     if p.form == TN and p.N <= WHOLE_ROW:
         c.rows = smaller(parts, strips)
     else:
-        c.rows = <int64_t> (0.5 * sqrt(<double> parts * p.M / p.N) + 0.5)
-        c.rows = smaller(max(1, c.rows), smaller(parts, strips))
-        c.columns = smaller(max(1, parts // c.rows), panels)
-        c.rows = smaller(max(1, parts // c.columns), strips)
-    if 2 * c.rows * c.columns <= parts:
-        c.depth = smaller(parts // (c.rows * c.columns), 1 + p.K // LEAST_DEPTH)
+        c.rows = power_of_two(<int64_t> (0.5 * sqrt(<double> parts * p.M / p.N) + 0.5))
+        c.rows = smaller(c.rows, smaller(parts, strips))
+        c.columns = smaller(parts // c.rows, panels)
+        c.rows = smaller(parts // c.columns, strips)
+    if c.depth == 1 and 2 * c.rows * c.columns <= parts:
+        c.depth = smaller(parts // (c.rows * c.columns), power_of_two(1 + p.K // LEAST_DEPTH))
     return c
 
 
@@ -163,7 +188,7 @@ cdef int64_t pieces(const Op *op, const Context *context, int phase) noexcept no
         return ceil_divide(p.M, COPY_ROWS) if copy_stride(op, &p, &c) else 0
     if phase == MULTIPLY:
         return c.rows * c.columns * c.depth
-    return ceil_divide(p.M * p.N, SPAN) if c.depth > 1 else 0
+    return ceil_divide(p.M * p.N, MERGE_SPAN) if c.depth > 1 else 0
 
 
 cdef void run_piece(
@@ -266,8 +291,8 @@ cdef void run_tail(
 cdef void merge(
     const Op *op, const Context *context, const Problem *p, const Cut *c, int64_t piece
 ) noexcept nogil:
-    cdef int64_t start = piece * SPAN, total = p.M * p.N
-    cdef int64_t count = smaller(SPAN, total - start)
+    cdef int64_t start = piece * MERGE_SPAN, total = p.M * p.N
+    cdef int64_t count = smaller(MERGE_SPAN, total - start)
     op.bodies.matmul.merge(
         p.out + start * op.itemsize, <char *> op.workspace + start * op.itemsize, total, c.depth,
         p.bias, p.N, start, count)
