@@ -112,8 +112,8 @@ class BuildExtensions(build_ext):
         made = cythonize(self.extensions, compiler_directives=DIRECTIVES)
         for extension, translated in zip(self.extensions, made, strict=True):
             extension.sources = translated.sources
-            extension.extra_compile_args += openmp
-            extension.extra_link_args += openmp
+            extension.extra_compile_args = [*extension.extra_compile_args, *openmp]
+            extension.extra_link_args = [*extension.extra_link_args, *openmp]
         super().build_extensions()
 
     def has_openmp(self) -> bool:

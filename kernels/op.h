@@ -55,6 +55,10 @@ typedef struct {
     /* Elementwise ops: the same as run_piece, for elements start ... start + count - 1. NULL: other
      * ops. A product calls it on each row of a finished tile (see `tail`). */
     void (*span)(const Op *op, const Context *context, int64_t start, int64_t count);
+    /* The same for `rows` spans of `count` elements, the next one `stride` behind the last; NULL where
+     * calling `span` for each is as good. */
+    void (*tile)(const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count,
+                 int64_t stride);
     double nanoseconds; /* of an elementwise op: the time for one element, for its cost */
     int64_t variant;    /* which of them, where several ops share these functions */
     /* Bit p: each thread goes through its pieces of phase p from the last to the first, as they read

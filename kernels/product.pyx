@@ -66,6 +66,10 @@ cdef enum: MERGE_SPAN = 1024
 # Of a byte that comes from beyond the caches.
 cdef double BYTE_NANOSECONDS = 0.03
 
+# An element of out is worth so much beside its sums, whatever tail runs on it: pieces, and with them
+# the order of sums, must not depend on what is fused.
+cdef enum: PIECE_ELEMENTS = 8192
+
 
 cdef struct Problem:
     Form form
@@ -146,9 +150,10 @@ cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
     cdef int64_t parts, strips, panels
     cdef Cut c
     c.rows = c.columns = c.depth = 1
-    if work < 2 * PIECE_NANOSECONDS:
+    parts = max(<int64_t> (work / PIECE_NANOSECONDS), p.M * p.N // PIECE_ELEMENTS)
+    if parts < 2:
         return c
-    parts = smaller(<int64_t> (work / PIECE_NANOSECONDS), FEW_PIECES)
+    parts = smaller(parts, FEW_PIECES)
     parts = max(parts, smaller(<int64_t> (work / LARGE_NANOSECONDS), MANY_PIECES))
     parts = power_of_two(parts)
     strips = power_of_two(ceil_divide(p.M, op.bodies.matmul.tile_rows))
@@ -283,8 +288,11 @@ cdef void run_tail(
     cdef const Op *tail = op.tail
     cdef int64_t r
     while tail != NULL:
-        for r in range(rows):
-            tail.kernel.span(tail, context, start + r * stride, count)
+        if tail.kernel.tile != NULL:
+            tail.kernel.tile(tail, context, start, rows, count, stride)
+        else:
+            for r in range(rows):
+                tail.kernel.span(tail, context, start + r * stride, count)
         tail = tail.tail
 
 
@@ -299,12 +307,22 @@ cdef void merge(
     run_tail(op, context, start, 1, count, 0)
 
 
+cdef double tail_nanoseconds(const Op *op) noexcept nogil:
+    """Of the tails, for one element."""
+    cdef double sum = 0
+    cdef const Op *tail = op.tail
+    while tail != NULL:
+        sum += tail.kernel.nanoseconds
+        tail = tail.tail
+    return sum
+
+
 cdef double cost(const Op *op, const Context *context, int phase) noexcept nogil:
     cdef Problem p = problem(op, op_rows(op, context))
     if phase == COPY:
         return 2 * BYTE_NANOSECONDS * op.itemsize * p.M * p.K
     if phase == MULTIPLY:
-        return nanoseconds(op, &p)
+        return nanoseconds(op, &p) + tail_nanoseconds(op) * p.M * p.N
     return BYTE_NANOSECONDS * op.itemsize * p.M * p.N * (1 + cut(op, &p).depth)
 
 

@@ -69,16 +69,16 @@ cdef extern from "simd/bodies.h" nogil:
         int torch
     ctypedef struct UpdateBodies:
         void (*sgd)(
-            void *param, void *velocity, const void *grad, int64_t n,
+            void *param, void *velocity, const void *grad, int64_t rows, int64_t n, int64_t stride,
             const GradientOptions *first, const SgdOptions *options) noexcept nogil
         void (*rmsprop)(
-            void *param, void *square, void *average, void *velocity, const void *grad, int64_t n,
-            const GradientOptions *first, const RmspropOptions *options) noexcept nogil
+            void *param, void *square, void *average, void *velocity, const void *grad,
+            int64_t rows, int64_t n, int64_t stride, const GradientOptions *first, const RmspropOptions *options) noexcept nogil
         void (*adam)(
-            void *param, void *m, void *v, void *v_max, const void *grad, int64_t n,
-            const GradientOptions *first, const AdamOptions *options) noexcept nogil
+            void *param, void *m, void *v, void *v_max, const void *grad, int64_t rows, int64_t n,
+            int64_t stride, const GradientOptions *first, const AdamOptions *options) noexcept nogil
         void (*adagrad)(
-            void *param, void *square, const void *grad, int64_t n,
+            void *param, void *square, const void *grad, int64_t rows, int64_t n, int64_t stride,
             const GradientOptions *first, const AdagradOptions *options) noexcept nogil
         double (*squared_norm)(
             const void *grad, const void *param, int64_t n, double l1, double l2) noexcept nogil
@@ -375,6 +375,9 @@ cdef extern from "op.h" nogil:
         double (*cost)(const Op *op, const Context *context, int phase) noexcept nogil
         size_t (*workspace)(const Op *op, int64_t rows) noexcept nogil
         void (*span)(const Op *op, const Context *context, int64_t start, int64_t count) noexcept nogil
+        void (*tile)(
+            const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count,
+            int64_t stride) noexcept nogil
 
     ctypedef struct Moving:
         int op, argument
@@ -416,6 +419,7 @@ cdef extern from "threads.h" nogil:
     ctypedef struct Team:
         pass
     void team_start(Team *team)
+    void team_spread(const Team *team)
     void team_note(Team *team, bint had_work)
     int team_worked(Team *team)
     int team_size()

@@ -40,6 +40,15 @@ cdef void span_with_numbers(
     op.numbers.kernel.span(op, &own, start, count)
 
 
+cdef void tile_with_numbers(
+    const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count, int64_t stride
+) noexcept nogil:
+    cdef Context own = context[0]
+    own.step, own.seed = op.numbers.step, op.numbers.seed
+    own.learning_rate = op.numbers.learning_rate
+    op.numbers.kernel.tile(op, &own, start, rows, count, stride)
+
+
 cdef class Step:
     """A program with numbers for some of its ops, and what is read from it after a run.
 
@@ -87,6 +96,8 @@ cdef class Step:
                         self.kernels[n].run_piece = run_with_numbers
                         if op.kernel.span != NULL:
                             self.kernels[n].span = span_with_numbers
+                        if op.kernel.tile != NULL:
+                            self.kernels[n].tile = tile_with_numbers
                         self.numbers[n].kernel = op.kernel
                         self.owner[n] = owner
                         op.numbers = &self.numbers[n]

@@ -1,8 +1,8 @@
 """Optimizer updates in place, and the norms and penalties of gradients and parameters.
 
 Shapes: parameters, gradients and optimizer state are flat ranges (N). The pieces of an update are
-spans of SPAN elements and each touches only its own stretch of every array, so a product may call
-`span` on any stretch of a gradient that it has just finished: an element's result does not depend
+spans of SPAN elements and each touches only its own stretch of every array, so a product may run
+an update on any tile of a gradient that it has just finished: an element's result does not depend
 on where a span begins or ends. Plain Adam reads four arrays and writes three, 28 bytes and some 12
 operations a parameter in float32: beyond the caches, memory is all it waits for.
 
@@ -55,8 +55,8 @@ cdef inline GradientOptions first_steps(
     return first
 
 
-cdef void sgd_span(
-    const Op *op, const Context *context, int64_t start, int64_t count
+cdef void sgd_tile(
+    const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count, int64_t stride
 ) noexcept nogil:
     cdef GradientOptions first = first_steps(op, context, 3, 3, 5)
     cdef SgdOptions options
@@ -65,12 +65,12 @@ cdef void sgd_span(
     options.nesterov = op.options[2].whole != 0
     options.torch = op.options[4].whole == TORCH
     op.bodies.update.sgd(
-        stretch(op, PARAM, start), stretch(op, 2, start), stretch(op, GRAD, start), count,
+        stretch(op, PARAM, start), stretch(op, 2, start), stretch(op, GRAD, start), rows, count, stride,
         &first, &options)
 
 
-cdef void rmsprop_span(
-    const Op *op, const Context *context, int64_t start, int64_t count
+cdef void rmsprop_tile(
+    const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count, int64_t stride
 ) noexcept nogil:
     cdef GradientOptions first = first_steps(op, context, 5, 5, 7)
     cdef RmspropOptions options
@@ -82,7 +82,7 @@ cdef void rmsprop_span(
     options.torch = op.options[6].whole == TORCH
     op.bodies.update.rmsprop(
         stretch(op, PARAM, start), stretch(op, 2, start), stretch(op, 3, start),
-        stretch(op, 4, start), stretch(op, GRAD, start), count, &first, &options)
+        stretch(op, 4, start), stretch(op, GRAD, start), rows, count, stride, &first, &options)
 
 
 cdef const double *adam_correction(
@@ -99,8 +99,8 @@ cdef const double *adam_correction(
     return memo.results
 
 
-cdef void adam_span(
-    const Op *op, const Context *context, int64_t start, int64_t count
+cdef void adam_tile(
+    const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count, int64_t stride
 ) noexcept nogil:
     cdef GradientOptions first = first_steps(op, context, 5, 5, 7)
     cdef AdamOptions options
@@ -114,11 +114,11 @@ cdef void adam_span(
         options.epsilon *= correct[1]  # sqrt(v)/c + epsilon, c taken out of the denominator
     op.bodies.update.adam(
         stretch(op, PARAM, start), stretch(op, 2, start), stretch(op, 3, start),
-        stretch(op, 4, start), stretch(op, GRAD, start), count, &first, &options)
+        stretch(op, 4, start), stretch(op, GRAD, start), rows, count, stride, &first, &options)
 
 
-cdef void adagrad_span(
-    const Op *op, const Context *context, int64_t start, int64_t count
+cdef void adagrad_tile(
+    const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count, int64_t stride
 ) noexcept nogil:
     cdef GradientOptions first = first_steps(op, context, 3, 2, 4)
     cdef AdagradOptions options
@@ -126,24 +126,32 @@ cdef void adagrad_span(
     options.epsilon = op.options[1].number
     options.torch = op.options[3].whole == TORCH
     op.bodies.update.adagrad(
-        stretch(op, PARAM, start), stretch(op, 2, start), stretch(op, GRAD, start), count,
+        stretch(op, PARAM, start), stretch(op, 2, start), stretch(op, GRAD, start), rows, count, stride,
         &first, &options)
 
 
+cdef void one_row(
+    const Op *op, const Context *context, int64_t start, int64_t count
+) noexcept nogil:
+    op.kernel.tile(op, context, start, 1, count, count)
+
+
 cdef Kernel sgd_kernel, rmsprop_kernel, adam_kernel, adagrad_kernel
+sgd_kernel.tile, rmsprop_kernel.tile = sgd_tile, rmsprop_tile
+adam_kernel.tile, adagrad_kernel.tile = adam_tile, adagrad_tile
 
 register_elementwise(
-    "sgd_update", &sgd_kernel, sgd_span, 0.1, "param grad velocity grad_scale",
+    "sgd_update", &sgd_kernel, one_row, 0.1, "param grad velocity grad_scale",
     "learning_rate momentum nesterov weight_decay convention clipvalue l1 l2")
 register_elementwise(
-    "rmsprop_update", &rmsprop_kernel, rmsprop_span, 0.15,
+    "rmsprop_update", &rmsprop_kernel, one_row, 0.15,
     "param grad square average velocity grad_scale",
     "learning_rate rho momentum epsilon centered weight_decay convention clipvalue l1 l2")
 register_elementwise(
-    "adam_update", &adam_kernel, adam_span, 0.15, "param grad m v v_max grad_scale",
+    "adam_update", &adam_kernel, one_row, 0.15, "param grad m v v_max grad_scale",
     "learning_rate step beta_1 beta_2 epsilon weight_decay convention clipvalue l1 l2")
 register_elementwise(
-    "adagrad_update", &adagrad_kernel, adagrad_span, 0.15, "param grad square grad_scale",
+    "adagrad_update", &adagrad_kernel, one_row, 0.15, "param grad square grad_scale",
     "learning_rate epsilon weight_decay convention clipvalue l1 l2")
 
 

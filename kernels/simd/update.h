@@ -32,19 +32,22 @@ typedef struct {
     int torch;
 } AdagradOptions;
 
-/* All arrays are (n) and updated in place, but for grad, which is only read. */
+/* All arrays are (n) and updated in place, but for grad, which is only read. An update takes `rows`
+ * stretches of n elements, the next one `stride` elements behind: a tile of a weight. */
 typedef struct {
     /* velocity may be NULL: no momentum. */
-    void (*sgd)(void *param, void *velocity, const void *grad, int64_t n,
-                const GradientOptions *first, const SgdOptions *options);
+    void (*sgd)(void *param, void *velocity, const void *grad, int64_t rows, int64_t n,
+                int64_t stride, const GradientOptions *first, const SgdOptions *options);
     /* velocity may be NULL: no momentum; average may be NULL: not centered. */
     void (*rmsprop)(void *param, void *square, void *average, void *velocity, const void *grad,
-                    int64_t n, const GradientOptions *first, const RmspropOptions *options);
+                    int64_t rows, int64_t n, int64_t stride, const GradientOptions *first,
+                    const RmspropOptions *options);
     /* v_max may be NULL: no amsgrad. */
-    void (*adam)(void *param, void *m, void *v, void *v_max, const void *grad, int64_t n,
-                 const GradientOptions *first, const AdamOptions *options);
-    void (*adagrad)(void *param, void *square, const void *grad, int64_t n,
-                    const GradientOptions *first, const AdagradOptions *options);
+    void (*adam)(void *param, void *m, void *v, void *v_max, const void *grad, int64_t rows,
+                 int64_t n, int64_t stride, const GradientOptions *first,
+                 const AdamOptions *options);
+    void (*adagrad)(void *param, void *square, const void *grad, int64_t rows, int64_t n,
+                    int64_t stride, const GradientOptions *first, const AdagradOptions *options);
     /* sum((grad + l1*sign(param) + 2*l2*param)**2) in float64; param may be NULL. */
     double (*squared_norm)(const void *grad, const void *param, int64_t n, double l1, double l2);
     /* l1*sum(|param|) + l2*sum(param**2) in float64. */

@@ -364,7 +364,7 @@ static void check_updates(int64_t n) {
     memcpy(w0, w, (size_t)n * sizeof(real)), memcpy(m0, m, (size_t)n * sizeof(real)), \
         memcpy(v0, v, (size_t)n * sizeof(real))
     KEEP;
-    bodies->update->adam(w, m, v, NULL, g, n, &plain, &(AdamOptions){0.01, 0.9, 0.99, 1e-7});
+    bodies->update->adam(w, m, v, NULL, g, 1, n, n, &plain, &(AdamOptions){0.01, 0.9, 0.99, 1e-7});
     for (int64_t i = 0; i < n; i++) {
         const double mean = 0.9 * m0[i] + 0.1 * g[i], square = 0.99 * v0[i] + 0.01 * g[i] * g[i];
         near("adam m", n, i, m[i], mean, 4 * EPSILON);
@@ -372,23 +372,30 @@ static void check_updates(int64_t n) {
         near("adam", n, i, w[i], w0[i] - 0.01 * mean / (sqrt(square) + 1e-7), 4 * EPSILON);
     }
     KEEP;
-    bodies->update->rmsprop(w, v, NULL, NULL, g, n, &plain,
+    bodies->update->rmsprop(w, v, NULL, NULL, g, 1, n, n, &plain,
                             &(RmspropOptions){0.01, 0.9, 0, 1e-7, 0, 0});
     for (int64_t i = 0; i < n; i++) {
         const double square = 0.9 * v0[i] + 0.1 * g[i] * g[i];
         near("rmsprop", n, i, w[i], w0[i] - 0.01 * g[i] / sqrt(square + 1e-7), 4 * EPSILON);
     }
     KEEP;
-    bodies->update->sgd(w, m, g, n, &plain, &(SgdOptions){0.1, 0.9, 1, 0});
+    bodies->update->sgd(w, m, g, 1, n, n, &plain, &(SgdOptions){0.1, 0.9, 1, 0});
     for (int64_t i = 0; i < n; i++) {
         const double velocity = 0.9 * m0[i] - 0.1 * g[i];
         near("sgd", n, i, w[i], w0[i] + 0.9 * velocity - 0.1 * g[i], 4 * EPSILON);
     }
     KEEP;
-    bodies->update->adagrad(w, v, g, n, &plain, &(AdagradOptions){0.01, 1e-7, 0});
+    bodies->update->adagrad(w, v, g, 1, n, n, &plain, &(AdagradOptions){0.01, 1e-7, 0});
     for (int64_t i = 0; i < n; i++) {
         const double square = v0[i] + (double)g[i] * g[i];
         near("adagrad", n, i, w[i], w0[i] - 0.01 * g[i] / sqrt(square + 1e-7), 4 * EPSILON);
+    }
+    KEEP; /* a tile of two rows, and what lies behind each of them stays as it is */
+    const int64_t wide = n / 2, most = wide > 0 ? wide - 1 : 0;
+    bodies->update->sgd(w, NULL, g, 2, most, wide, &plain, &(SgdOptions){0.1, 0, 0, 0});
+    for (int64_t i = 0; i < n; i++) {
+        const int inside = i < 2 * wide && i % wide < most;
+        near("sgd of a tile", n, i, w[i], w0[i] - (inside ? 0.1 * g[i] : 0), 4 * EPSILON);
     }
     double squares = 0;
     for (int64_t i = 0; i < n; i++) squares += (double)g[i] * g[i];
