@@ -17,9 +17,10 @@ from libc.string cimport memcpy, memset
 from fastdl.kernels.call cimport Function, allocate
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
-    MAX_ARGUMENTS, MOST_GROUPS, SPAN, Cast, Context, Kernel, Loop, Moving, Op, Stage, Team, ceil_divide, flush_denormals,
-    is_forced, loop_kernel, note_run, note_team, note_threads, now_ns, op_rows, plan, row_groups,
-    restore_denormals, smaller, team_note, team_size, team_start, team_worked, threads_now, work,
+    MAX_ARGUMENTS, MOST_GROUPS, SPAN, Cast, Context, Kernel, Loop, Moving, Op, Stage, Team,
+    ceil_divide, flush_denormals, is_forced, loop_kernel, note_run, note_team, note_threads,
+    now_ns, op_rows, plan, restore_denormals, row_groups, smaller, team_note, team_size, team_spread,
+    team_start, team_worked, threads_now, work,
 )
 
 from fastdl.kernels import door
@@ -33,8 +34,9 @@ cdef enum: PROGRAM_GRAIN = 2500
 
 # A batch shorter than ALONE_BELOW is left to one thread, one longer than TOGETHER_ABOVE to all of
 # them. Between, where arrays wander between the cores' caches and others may want a core, a program
-# finds out by running: the first TRIES stretches take turns, then the faster way goes on, and at
-# every LOOK_AGAIN-th stretch the other is looked at again. (Results are the same bits either way.)
+# finds out by running: the first TRIES stretches take turns, then the faster way goes on, and the
+# other is looked at again, at the stretches that are powers of two and at every LOOK_AGAIN-th.
+# (Results are the same bits either way.)
 cdef enum: ALONE_BELOW = 20000, TOGETHER_ABOVE = 3000000, FIRST_TOGETHER = 200000
 cdef enum: TRIES = 6, LOOK_AGAIN = 128
 
@@ -109,10 +111,10 @@ cdef void scatter_piece(
 
 cdef Kernel gather_kernel = Kernel(
     phases=1, pieces=row_pieces, run_piece=gather_piece, cost=row_cost, workspace=NULL, span=NULL,
-    nanoseconds=0, variant=0, backwards=0)
+    tile=NULL, nanoseconds=0, variant=0, backwards=0)
 cdef Kernel scatter_kernel = Kernel(
     phases=1, pieces=row_pieces, run_piece=scatter_piece, cost=row_cost, workspace=NULL, span=NULL,
-    nanoseconds=0, variant=0, backwards=0)
+    tile=NULL, nanoseconds=0, variant=0, backwards=0)
 
 
 # --- the program -------------------------------------------------------------------------------
@@ -510,7 +512,9 @@ cdef class Program:
         if self.stretches < TRIES:
             return (self.stretches + (self.cost > FIRST_TOGETHER)) % 2
         better = self.pace[True] < self.pace[False]
-        return not better if self.stretches % LOOK_AGAIN == 0 else better
+        if self.stretches % LOOK_AGAIN == 0 or self.stretches & (self.stretches - 1) == 0:
+            return not better
+        return better
 
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil:
         cdef Team team
@@ -627,6 +631,8 @@ cdef void share_of_stretch(
     cdef int64_t k, first
     cdef int busy = 1, kind
     cdef bint worked = False
+    if thread > 0:
+        team_spread(team)
     for k in range(stretch.first, stretch.first + stretch.count):
         first = k * stretch.batch
         kind = first + stretch.batch > stretch.total

@@ -408,6 +408,8 @@ cdef void work_once(
 ) noexcept nogil:
     cdef bint worked = False
     cdef uint64_t state = flush_denormals()
+    if thread > 0:
+        team_spread(team)
     work(stages, count, context, team, thread, size, 1, &worked)
     restore_denormals(state)
     team_note(team, worked)

@@ -26,14 +26,39 @@ static inline void relax(void) {
 #endif
 }
 
-/* The threads of one run: a barrier, and a count of those that had work. */
+/* The threads of one run: a barrier, a count of those that had work, and the first one's processor. */
 typedef struct {
     _Alignas(64) atomic_int arrived;
     _Alignas(64) atomic_int generation;
     atomic_int worked;
+    int home;
 } Team;
 
-static inline void team_start(Team *team) { *team = (Team){0}; }
+static inline int processor_now(void) {
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+static inline void team_start(Team *team) { *team = (Team){.home = processor_now()}; }
+
+/* For every thread but the first. One that was woken on the first one's processor would share it for
+ * some tenths of a second, until the kernel notices: it moves at once, to any other that it may use. */
+static inline void team_spread(const Team *team) {
+#if defined(__linux__)
+    cpu_set_t all, others;
+    if (processor_now() != team->home || sched_getaffinity(0, sizeof all, &all)) return;
+    others = all;
+    CPU_CLR(team->home, &others);
+    if (CPU_COUNT(&others) == 0) return;
+    sched_setaffinity(0, sizeof others, &others);
+    sched_setaffinity(0, sizeof all, &all);
+#else
+    (void)team;
+#endif
+}
 static inline void team_note(Team *team, int had_work) { atomic_fetch_add(&team->worked, had_work); }
 static inline int team_worked(Team *team) { return atomic_load(&team->worked); }
 
