@@ -41,7 +41,7 @@ cdef class Program:
     cdef int planned_threads
     cdef double cost                    # of a full batch on one thread, roughly, in nanoseconds
     cdef double pace[2]                 # ... as seen, on one thread and on all; 0: not yet
-    cdef int64_t stretches              # that have been run since it was cut anew
+    cdef int64_t trials                 # stretches that were long enough to say something
     cdef readonly int64_t capacity
     cdef readonly object totals
     cdef double *totals_at
@@ -71,7 +71,7 @@ cdef class Program:
     cdef size_t loop_workspace(self, Loop *loop, Context *context) noexcept nogil
     cdef int give_copies(self, int threads) except -1 nogil
 
-    cdef bint together(self) noexcept nogil
+    cdef bint together(self, bint trial) noexcept nogil
 
     # Runs some batches, on all the threads that were prepared for or on this one.
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil

@@ -34,11 +34,11 @@ cdef enum: PROGRAM_GRAIN = 2500
 
 # A batch shorter than ALONE_BELOW is left to one thread, one longer than TOGETHER_ABOVE to all of
 # them. Between, where arrays wander between the cores' caches and others may want a core, a program
-# finds out by running: the first TRIES stretches take turns, then the faster way goes on, and the
-# other is looked at again, at the stretches that are powers of two and at every LOOK_AGAIN-th.
-# (Results are the same bits either way.)
+# finds out by running: the first TRIES trials take turns, then the faster way goes on, and the other
+# is looked at again, at the trials that are powers of two and at every LOOK_AGAIN-th. A trial is a
+# stretch of some length: in a short one threads do little but wake. (Results are the same bits.)
 cdef enum: ALONE_BELOW = 20000, TOGETHER_ABOVE = 3000000, FIRST_TOGETHER = 200000
-cdef enum: TRIES = 6, LOOK_AGAIN = 128
+cdef enum: TRIES = 6, LOOK_AGAIN = 24, TRIAL_NANOSECONDS = 1000000
 
 # What rows read together must stay in each core's cache where groups of them go through a loop.
 cdef enum: SHARED_BYTES = 1048576, CACHE_LINE = 64
@@ -438,7 +438,7 @@ cdef class Program:
         self.give_workspace((total - 1) % batch + 1)
         cost = total_cost(self.ops, ops, &context)
         if cost != self.cost or threads != self.planned_threads:
-            self.stretches, self.pace[0], self.pace[1] = 0, 0, 0
+            self.trials, self.pace[0], self.pace[1] = 0, 0, 0
         self.cost, self.planned_threads = cost, threads
         if cost < ALONE_BELOW and not is_forced():
             threads = 1
@@ -502,24 +502,29 @@ cdef class Program:
         self.copies_for = threads
         return 0
 
-    cdef bint together(self) noexcept nogil:
+    cdef bint together(self, bint trial) noexcept nogil:
         """Whether the next stretch runs on all threads rather than on one."""
-        cdef bint better
+        cdef bint better = self.cost > FIRST_TOGETHER
         if self.plan_.threads == 1:
             return False
         if self.cost > TOGETHER_ABOVE or is_forced():
             return True
-        if self.stretches < TRIES:
-            return (self.stretches + (self.cost > FIRST_TOGETHER)) % 2
-        better = self.pace[True] < self.pace[False]
-        if self.stretches % LOOK_AGAIN == 0 or self.stretches & (self.stretches - 1) == 0:
+        if self.pace[False] > 0 and self.pace[True] > 0:
+            better = self.pace[True] < self.pace[False]
+        if not trial:
+            return better
+        if self.trials < TRIES:
+            return (self.trials + (self.cost > FIRST_TOGETHER)) % 2
+        if self.trials % LOOK_AGAIN == 0 or self.trials & (self.trials - 1) == 0:
             return not better
         return better
 
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil:
         cdef Team team
-        cdef bint together = self.together()
-        cdef int64_t begin = now_ns() if self.plan_.threads > 1 else 0
+        cdef bint trial = (
+            self.plan_.threads > 1 and self.cost * stretch.count >= TRIAL_NANOSECONDS)
+        cdef bint together = self.together(trial)
+        cdef int64_t begin = now_ns() if trial else 0
         cdef double pace
         team_start(&team)
         if together:
@@ -529,13 +534,13 @@ cdef class Program:
         else:
             share_of_stretch(&self.plan_, stretch, &team, 0, 1)
         note_threads(team_worked(&team))
-        if self.plan_.threads > 1:
+        if trial:
             pace = <double> (now_ns() - begin) / stretch.count
-            if self.stretches >= 2:     # both ways have run once: nothing is cold any more
+            if self.trials >= 2:     # both ways have run once: nothing is cold any more
                 if self.pace[together] > 0:
                     pace = min(pace, PATIENCE * self.pace[together])
                 self.pace[together] = pace
-            self.stretches += 1
+            self.trials += 1
 
     def run(self, int64_t batch, *, int64_t step=0, int64_t seed=0, double learning_rate=0,
             bint keep_totals=False) -> None:
