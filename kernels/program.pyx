@@ -38,13 +38,14 @@ cdef enum: PROGRAM_GRAIN = 2500
 # is looked at again, at the trials that are powers of two and at every LOOK_AGAIN-th. A trial is a
 # stretch of some length: in a short one threads do little but wake. (Results are the same bits.)
 cdef enum: ALONE_BELOW = 20000, TOGETHER_ABOVE = 3000000, FIRST_TOGETHER = 200000
-cdef enum: TRIES = 6, LOOK_AGAIN = 24, TRIAL_NANOSECONDS = 1000000
+cdef enum: TRIES = 6, LOOK_AGAIN = 24, TRIAL_NANOSECONDS = 2000000
 
 # What rows read together must stay in each core's cache where groups of them go through a loop.
 cdef enum: SHARED_BYTES = 1048576, CACHE_LINE = 64
 
-# How much slower than seen before a way may look after one stretch: others' bursts pass.
-cdef double PATIENCE = 1.1
+# How much slower than seen before a way may look after one stretch: others' bursts pass. And how
+# much slower all threads may look and still be chosen: a burst on any core holds all of them up.
+cdef double PATIENCE = 1.1, BENEFIT_OF_DOUBT = 1.15
 
 # NumPy's number of a type: the index of its cast in the bodies, counted from 1.
 cdef enum: NUMPY_TYPES = 32
@@ -510,7 +511,7 @@ cdef class Program:
         if self.cost > TOGETHER_ABOVE or is_forced():
             return True
         if self.pace[False] > 0 and self.pace[True] > 0:
-            better = self.pace[True] < self.pace[False]
+            better = self.pace[True] < BENEFIT_OF_DOUBT * self.pace[False]
         if not trial:
             return better
         if self.trials < TRIES:
