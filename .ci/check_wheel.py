@@ -5,8 +5,8 @@ import zipfile
 from pathlib import Path
 
 MEGABYTE = 1 << 20
-ENDINGS = {".py", ".pyi", ".pxd", ".h", ".so", ".typed"}
-NEEDED = {"runner.pxd", "dispatch.pxd", "op.h", "simd/bodies.h", "__init__.pyi"}
+ENDINGS = {".py", ".pyi", ".pxd", ".h", ".cu", ".cuh", ".so", ".typed"}
+NEEDED = {"runner.pxd", "dispatch.pxd", "op.h", "simd/bodies.h", "__init__.pyi", "cuda/common.cuh"}
 
 wheel = Path(sys.argv[1])
 with zipfile.ZipFile(wheel) as file:

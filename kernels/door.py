@@ -1,7 +1,7 @@
 """The slow half of the door: what an op's arrays are converted to, and the words of every error.
 
 `call.pyx` checks each call against the table at full speed and comes here only where an array is
-not already as the kernels want it.
+not already as the kernels want it. Calls on a GPU come here alone.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ import numpy as np
 from fastdl.kernels.table import OPS, Argument, Op, Option
 
 __all__ = [
-    "bad_option", "document", "needed_argument", "prepare", "signature", "tail_function",
-    "unknown_argument",
+    "Checked", "Library", "bad_option", "bind", "check", "document", "needed_argument", "prepare",
+    "signature", "tail_function", "unknown_argument",
 ]  # fmt: skip
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -26,40 +27,97 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 # --- arrays -------------------------------------------------------------------------------------
 
 
+class Library:
+    """What the door asks of a library of arrays; here of NumPy, ``fastdl.gpu`` has one of CuPy."""
+
+    xp: Any = np
+    array_type: Any = np.ndarray
+    kind = "NumPy array"
+
+    def as_array(self, value: Any) -> Any:
+        """An array of any library that ``convert`` takes."""
+        return np.asarray(value)
+
+    def convert(self, array: Any, dtype: np.dtype) -> Any:
+        """The array as the kernels want it, itself where it is so already."""
+        return np.require(array, dtype=dtype, requirements=["C", "A", "ENSUREARRAY"])
+
+    def is_writeable(self, array: Any) -> bool:
+        return bool(array.flags.writeable)
+
+    def is_usable(self, array: Any) -> bool:
+        """Whether kernels can write to it as it lies."""
+        flags = array.flags
+        plain = type(array) is np.ndarray and array.dtype.isnative
+        return bool(plain and flags.c_contiguous and flags.aligned)
+
+    def same(self, a: Any, b: Any) -> bool:
+        """Whether two contiguous arrays have the same place and size."""
+        return bool(a.nbytes == b.nbytes and a.ctypes.data == b.ctypes.data)
+
+    def stand_in(self, array: Any) -> Any:
+        """A contiguous copy."""
+        return np.array(array, dtype=array.dtype.newbyteorder("="), order="C", subok=False)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is known of a call's arrays once they have been checked.
+
+    Attributes
+    ----------
+    real : dtype
+        The float type of the call.
+    lengths : dict
+        By letter, all that follow from the inputs and options.
+    lead : tuple or None
+        The leading axes that B stands for.
+    copies : list of (index, array)
+        Arrays that are to be written, for which a contiguous stand-in was put into ``arrays``: the
+        caller copies it back.
+    """
+
+    real: np.dtype
+    lengths: dict[str, int]
+    lead: tuple[int, ...] | None
+    copies: list[tuple[int, Any]]
+
+
 def prepare(op: Op, arrays: list[Any], options: dict[str, Any]) -> list[tuple[int, np.ndarray]]:
+    """`check` for NumPy; returns the copies alone."""
+    return check(op, arrays, options, Library()).copies
+
+
+def check(op: Op, arrays: list[Any], options: dict[str, Any], library: Library) -> Checked:
     """Replaces in ``arrays`` (one entry an argument) what the kernels cannot take as it is.
 
-    Returns
-    -------
-    list of (index, array)
-        Arrays that are to be written, for which a contiguous stand-in was put into ``arrays``: the
-        caller copies it back. Nothing has been changed when an error is raised.
+    Nothing has been changed when an error is raised.
     """
     for argument, value in zip(op.arguments, arrays, strict=True):
         if value is None and argument.role != "out" and not argument.optional:
             raise TypeError(f"{op.name}: argument {argument.name!r} is missing")
     targets = {
-        i: _check_target(op, a, arrays[i])
+        i: _check_target(op, a, arrays[i], library)
         for i, a in enumerate(op.arguments)
         if a.role != "in" and arrays[i] is not None and not (a.optional and arrays[i] is False)
     }
     inputs = {
-        i: _as_array(op, a, arrays[i])
+        i: _as_array(op, a, arrays[i], library)
         for i, a in enumerate(op.arguments)
         if a.role == "in" and arrays[i] is not None
     }
     real = _float_type(op, targets, inputs)
     for i, array in inputs.items():
-        arrays[i] = _convert(op, op.arguments[i], array, real)
-    lengths = _check_shapes(op, arrays, options)
+        arrays[i] = _convert(op, op.arguments[i], array, real, library)
+    lengths, lead = _check_shapes(op, arrays, options)
     _check_labels(op, arrays, lengths)
-    return _stand_ins(op, arrays, targets)
+    return Checked(real, lengths, lead, _stand_ins(op, arrays, targets, library))
 
 
-def _check_target(op: Op, argument: Argument, value: Any) -> np.ndarray:
-    if not isinstance(value, np.ndarray):
+def _check_target(op: Op, argument: Argument, value: Any, library: Library) -> Any:
+    if not isinstance(value, library.array_type):
         raise TypeError(
-            f"{op.name}: argument {argument.name!r} is written and must be a NumPy array, "
+            f"{op.name}: argument {argument.name!r} is written and must be a {library.kind}, "
             f"got {type(value).__name__}"
         )
     allowed = _FLOATS if argument.dtype == "real" else (np.dtype(np.float64),)
@@ -68,18 +126,19 @@ def _check_target(op: Op, argument: Argument, value: Any) -> np.ndarray:
             f"{op.name}: argument {argument.name!r} is written and must be "
             f"{' or '.join(map(str, allowed))}, got {value.dtype}"
         )
-    if not value.flags.writeable:
+    if not library.is_writeable(value):
         raise ValueError(f"{op.name}: argument {argument.name!r} is written, but it is read-only")
-    if any(s == 0 and n > 1 for s, n in zip(value.strides, value.shape, strict=True)):
+    repeated = any(s == 0 and n > 1 for s, n in zip(value.strides, value.shape, strict=True))
+    if value.size and repeated:
         raise ValueError(
             f"{op.name}: argument {argument.name!r} is written, but its elements share memory"
         )
     return value
 
 
-def _as_array(op: Op, argument: Argument, value: Any) -> np.ndarray:
+def _as_array(op: Op, argument: Argument, value: Any, library: Library) -> Any:
     try:
-        array = np.asarray(value)
+        array = library.as_array(value)
     except Exception as error:
         raise TypeError(
             f"{op.name}: argument {argument.name!r} is not an array: {error}"
@@ -91,7 +150,7 @@ def _as_array(op: Op, argument: Argument, value: Any) -> np.ndarray:
     return array
 
 
-def _float_type(op: Op, targets: dict[int, np.ndarray], inputs: dict[int, np.ndarray]) -> np.dtype:
+def _float_type(op: Op, targets: dict[int, Any], inputs: dict[int, Any]) -> np.dtype:
     """The float type of the call: the written arrays', else the widest input's, else float32."""
     written = {
         op.arguments[i].name: a.dtype.newbyteorder("=")
@@ -111,7 +170,7 @@ def _float_type(op: Op, targets: dict[int, np.ndarray], inputs: dict[int, np.nda
     return _FLOATS[any(dtype.itemsize > 4 for dtype in floats)]
 
 
-def _convert(op: Op, argument: Argument, array: np.ndarray, real: np.dtype) -> np.ndarray:
+def _convert(op: Op, argument: Argument, array: Any, real: np.dtype, library: Library) -> Any:
     if argument.dtype == "label":
         if array.dtype.kind == "f":
             whole = np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2.0**62)
@@ -126,12 +185,14 @@ def _convert(op: Op, argument: Argument, array: np.ndarray, real: np.dtype) -> n
         wanted: np.dtype = np.dtype(np.int64)
     else:
         wanted = real if argument.dtype == "real" else np.dtype(np.float64)
-    return np.require(array, dtype=wanted, requirements=["C", "A", "ENSUREARRAY"])
+    return library.convert(array, wanted)
 
 
-def _check_shapes(op: Op, arrays: list[Any], options: dict[str, Any]) -> dict[str, int]:
+def _check_shapes(
+    op: Op, arrays: list[Any], options: dict[str, Any]
+) -> tuple[dict[str, int], tuple[int, ...] | None]:
     """Holds every shape against the table, inputs first; the first that differs is named. Returns
-    the lengths by letter."""
+    the lengths by letter, and the leading axes."""
     lengths: dict[str, tuple[int, str]] = {}
     lead: tuple[tuple[int, ...], str] | None = None
     # Sums of letters last: each letter has to be known by then.
@@ -187,7 +248,7 @@ def _check_shapes(op: Op, arrays: list[Any], options: dict[str, Any]) -> dict[st
             )
         if argument.batched and lead and len(lead[0]) + len(argument.axes) > 32:
             raise ValueError(f"{op.name}: arrays of more than 32 axes are not supported")
-    return known
+    return known, lead[0] if lead else None
 
 
 def _check_labels(op: Op, arrays: list[Any], lengths: dict[str, int]) -> None:
@@ -204,27 +265,26 @@ def _check_labels(op: Op, arrays: list[Any], lengths: dict[str, int]) -> None:
 
 
 def _stand_ins(
-    op: Op, arrays: list[Any], targets: dict[int, np.ndarray]
-) -> list[tuple[int, np.ndarray]]:
+    op: Op, arrays: list[Any], targets: dict[int, Any], library: Library
+) -> list[tuple[int, Any]]:
+    overlap = library.xp.may_share_memory
     copies = []
     for i, target in targets.items():
         for k, other in targets.items():
-            if k > i and np.may_share_memory(target, other):
+            if k > i and overlap(target, other):
                 raise ValueError(
                     f"{op.name}: arguments {op.arguments[i].name!r} and {op.arguments[k].name!r} "
                     f"are both written and share memory"
                 )
-        others = [a for k, a in enumerate(arrays) if k != i and isinstance(a, np.ndarray)]
-        flags = target.flags
-        usable = type(target) is np.ndarray and flags.c_contiguous and flags.aligned
-        if (
-            not usable
-            or not target.dtype.isnative
-            or any(np.may_share_memory(target, other) for other in others)
-        ):
-            arrays[i] = np.array(
-                target, dtype=target.dtype.newbyteorder("="), order="C", subok=False
-            )
+        others = [
+            a
+            for k, a in enumerate(arrays)
+            if k != i
+            and isinstance(a, library.array_type)
+            and not (op.inplace and op.arguments[k].role == "in" and library.same(target, a))
+        ]
+        if not library.is_usable(target) or any(overlap(target, other) for other in others):
+            arrays[i] = library.stand_in(target)
             copies.append((i, target))
     return copies
 
@@ -248,6 +308,78 @@ def bad_option(op: Op, index: int, value: Any) -> str:
     return f"{op.name}: option {option.name!r} must be {_range(option)}, got {value!r}" + _nearest(
         value, option.choices
     )
+
+
+def bind(
+    op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any], Any]:
+    """What a call gives: the arrays, one entry an argument, all options, and the activation (None:
+    not given). The fast twin of this and of `option_value` is in call.pyx.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is unknown or there are too many, or an option does not fit or is missing.
+    """
+    positions = {a.name: i for i, a in enumerate(op.arguments)}
+    options = {o.name: i for i, o in enumerate(op.options)}
+    if len(args) > len(op.inputs):
+        raise TypeError(
+            f"{op.name}: takes at most {len(op.inputs)} positional arguments, got {len(args)}"
+        )
+    arrays: list[Any] = [None] * len(op.arguments)
+    for argument, value in zip(op.inputs, args, strict=False):
+        arrays[positions[argument.name]] = value
+    values, activation = dict(op.defaults), None
+    for name, value in kwargs.items():
+        if op.tail is not None and name == op.tail.name:
+            activation = value
+        elif name in options:
+            values[name] = option_value(op, options[name], value)
+        elif name not in positions:
+            raise TypeError(unknown_argument(op, name))
+        elif arrays[positions[name]] is not None:
+            raise TypeError(f"{op.name}: argument {name!r} was given twice")
+        else:
+            arrays[positions[name]] = value
+    for i, option in enumerate(op.options):
+        if option.name not in values:
+            raise TypeError(bad_option(op, i, None))
+    for i, argument in enumerate(op.arguments):
+        if argument.needed_by and values[argument.needed_by] and arrays[i] is None:
+            raise ValueError(needed_argument(op, i))
+    return arrays, values, activation
+
+
+def option_value(op: Op, index: int, value: Any) -> Any:
+    """The value of an option, a choice by its name; an error where it does not fit."""
+    option = op.options[index]
+    error = bad_option(op, index, value)
+    if option.kind == "choice":
+        if not isinstance(value, str) or value not in option.choices:
+            raise ValueError(error)
+        return value
+    if option.kind == "bool":
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(error)
+        return bool(value)
+    if isinstance(value, (bool, str, bytes, bytearray)):
+        raise TypeError(error)
+    try:
+        number = value.__index__() if option.kind == "int" else float(value)
+    except (TypeError, AttributeError):
+        raise TypeError(error) from None
+    except (OverflowError, ValueError):
+        raise ValueError(error) from None
+    low, high = option.low, option.high
+    if (
+        number != number
+        or (low is not None and (number < low or (option.open_low and number == low)))
+        or (high is not None and (number > high or (option.open_high and number == high)))
+        or (option.kind == "int" and not -(2**63) <= number < 2**63)
+    ):
+        raise ValueError(error)
+    return number
 
 
 def needed_argument(op: Op, index: int) -> str:

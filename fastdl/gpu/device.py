@@ -1,0 +1,155 @@
+"""The GPU by way of CuPy: arrays, compiled kernels, launches, and what to say without one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastdl import _optional
+from fastdl.gpu import sources
+from fastdl.kernels import door
+
+__all__ = ["CupyDriver", "CupyLibrary", "driver", "use"]
+
+_PURPOSE = 'the backend "gpu"'
+
+_current: Any = None
+
+
+def driver() -> Any:
+    """The driver of this process's calls; CuPy's, made when it is first asked for.
+
+    Raises
+    ------
+    ImportError
+        If CuPy is not installed.
+    RuntimeError
+        If there is no GPU that it can use.
+    """
+    global _current
+    if _current is None:
+        _current = CupyDriver()
+    return _current
+
+
+def use(other: Any) -> Any:
+    """Makes another driver the one of all calls, and returns the one before; None: CuPy's."""
+    global _current
+    before, _current = _current, other
+    return before
+
+
+class CupyLibrary(door.Library):
+    """Arrays of CuPy, and those of others that can be had without a copy or by one."""
+
+    kind = "CuPy array"
+
+    def __init__(self, cupy: Any) -> None:
+        self.xp = cupy
+        self.array_type = cupy.ndarray
+
+    def as_array(self, value: Any) -> Any:
+        if isinstance(value, self.array_type):
+            return value
+        if hasattr(value, "__cuda_array_interface__"):
+            return self.xp.asarray(value)
+        if hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray):
+            return self.xp.from_dlpack(value)
+        return np.asarray(value)
+
+    def convert(self, array: Any, dtype: np.dtype) -> Any:
+        if isinstance(array, np.ndarray):
+            array = np.asarray(array, dtype)
+        return self.xp.ascontiguousarray(array, dtype)
+
+    def is_writeable(self, array: Any) -> bool:
+        return True
+
+    def is_usable(self, array: Any) -> bool:
+        return bool(array.flags.c_contiguous)
+
+    def same(self, a: Any, b: Any) -> bool:
+        return bool(a.nbytes == b.nbytes and a.data.ptr == b.data.ptr)
+
+    def stand_in(self, array: Any) -> Any:
+        return self.xp.array(array, order="C")
+
+
+class CupyDriver:
+    """Kernels compiled by NVRTC when they are first launched; CuPy keeps them on disk."""
+
+    multiplies = True
+
+    def __init__(self) -> None:
+        self.xp = _cupy()
+        self.library = CupyLibrary(self.xp)
+        self._modules: dict[tuple[int, str, int], Any] = {}
+        self._kernels: dict[tuple[int, str, int, str], Any] = {}
+
+    def kernel(self, family: str, bits: int, name: str) -> Any:
+        here = self.xp.cuda.runtime.getDevice()
+        found = self._kernels.get((here, family, bits, name))
+        if found is None:
+            module = self._modules.get((here, family, bits))
+            if module is None:
+                options = (f"-DREAL_BITS={bits}", "--std=c++17")
+                module = self.xp.RawModule(code=sources.text(family), options=options)
+                self._modules[here, family, bits] = module
+            found = self._kernels[here, family, bits, name] = module.get_function(name)
+        return found
+
+    def launch(self, kernel: Any, grid: Any, block: Any, arguments: Any) -> None:
+        null = np.uint64(0)
+        try:
+            kernel(grid, block, tuple([null if a is None else a for a in arguments]))
+        except self.xp.cuda.memory.OutOfMemoryError as error:
+            raise out_of_memory(error) from error
+
+    def upload(self, array: np.ndarray) -> Any:
+        return self.xp.asarray(array)
+
+    def download(self, array: Any) -> np.ndarray:
+        return self.xp.asnumpy(array)
+
+
+def out_of_memory(error: BaseException) -> MemoryError:
+    return MemoryError(
+        f"the GPU has not enough memory: {error}. Use a smaller batch_size, or float32 for float64"
+    )
+
+
+def _cupy() -> Any:
+    """CuPy, with a GPU that it can use."""
+    cupy = _optional.require("cupy", "cuda12", _PURPOSE)
+    runtime = cupy.cuda.runtime
+    try:
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        raise RuntimeError(_no_device(runtime, error)) from error
+    if count == 0:
+        raise RuntimeError(_no_device(runtime, None))
+    return cupy
+
+
+def _no_device(runtime: Any, error: Any) -> str:
+    try:
+        supported = runtime.driverGetVersion()
+    except runtime.CUDARuntimeError:
+        supported = 0
+    if error is not None and "cudaErrorInsufficientDriver" in str(error) and supported:
+        wanted = runtime.runtimeGetVersion()
+        return (
+            f"{_PURPOSE}: the NVIDIA driver supports CUDA {_version(supported)} and CuPy was made "
+            f"for {_version(wanted)}: install a newer driver, or pip install 'fastdl[cuda12]' in "
+            f"place of cuda13"
+        )
+    return (
+        f"{_PURPOSE} needs an NVIDIA GPU and its driver, and CUDA finds none"
+        f"{f' ({error})' if error else ''}: install the driver (nvidia-smi shows whether it works) "
+        f"or use the backend 'cpu'"
+    )
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"

@@ -1,0 +1,84 @@
+"""Matrix products by our own kernels, or, of eager calls, by CuPy's (see products.cu)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastdl.gpu.core import Call, Family
+
+products = Family("products")
+
+_SIDE, _WARP = 16, 32
+
+#: As many blocks as keep a large GPU busy; a product that makes fewer is cut along its depth, into
+#: parts of at least this many terms.
+_BLOCKS, _LEAST_DEPTH = 264, 64
+
+#: op: (form, out, a, b)
+_PRODUCTS = {
+    "matmul_nn": ("nn", "out", "a", "b"),
+    "matmul_tn": ("tn", "out", "a", "b"),
+    "matmul_nt": ("nt", "out", "a", "b"),
+    "dense_forward": ("nn", "out", "x", "weight"),
+    "dense_backward_input": ("nt", "grad_x", "grad_out", "weight"),
+    "dense_backward_weight": ("tn", "grad_weight", "x", "grad_out"),
+}
+
+
+def _cut(itemsize: int, M: int, N: int, K: int) -> tuple[int, int]:
+    """The side of a tile, and into how many parts the depth is cut: by the sizes alone."""
+    tiles = (128, 64) if itemsize == 4 else (64,)
+
+    def blocks(tile: int) -> int:
+        return -(-M // tile) * -(-N // tile)
+
+    tile = next((t for t in tiles if blocks(t) >= _BLOCKS), 32)
+    parts = max(1, min(_BLOCKS // max(blocks(tile), 1), K // _LEAST_DEPTH))
+    return tile, parts
+
+
+def product(call: Call, form: str, out: Any, a: Any, b: Any, bias: Any, sizes: Any) -> None:
+    """out = activation(a times b + bias), the activation being the call's epilogue.
+
+    ``sizes`` is (M, N, K); in the form "tn" a lies transposed, in "nt" b does.
+    """
+    M, N, K = sizes
+    if call.eager and call.driver.multiplies:
+        left = a.reshape(K, M).T if form == "tn" else a.reshape(M, K)
+        right = b.reshape(N, K).T if form == "nt" else b.reshape(K, N)
+        call.driver.xp.matmul(left, right, out=out.reshape(M, N))
+        if bias is not None or call.epilogue[0]:
+            call.elements("merge", M * N, out, out, bias, *call.epilogue, M, N, 1)
+        return
+    tile, parts = _cut(call.real.itemsize, M, N, K)
+    target = out if parts == 1 else call.workspace("parts", parts * M * N)
+    call.launch(
+        f"product_{form}_{tile}", (-(-N // tile), -(-M // tile), parts), (_SIDE, _SIDE),
+        target, a, b, bias, *call.epilogue, M, N, K, parts,
+    )  # fmt: skip
+    if parts > 1:
+        call.elements("merge", M * N, out, target, bias, *call.epilogue, M, N, parts)
+
+
+@products.host(*_PRODUCTS)
+def _product(call: Call) -> None:
+    form, *names = _PRODUCTS[call.op.name]
+    out, a, b = (call[name] for name in names)
+    axes = {x.name: x.axes for x in call.op.arguments}
+    M, N = (call.lengths[axis] for axis in axes[names[0]])
+    K = call.lengths[axes[names[1]][form != "tn"]]
+    product(call, form, out, a, b, call.arrays.get("bias"), (M, N, K))
+
+
+def column_sums(call: Call, out: Any, x: Any, rows: int, columns: int) -> None:
+    """out = the sum of the rows of x."""
+    parts = max(1, min(_WARP, rows // 256))
+    target = out if parts == 1 else call.workspace("sums", parts * columns)
+    call.launch("column_sums", (-(-columns // _WARP), parts), (_WARP, 8), target, x, rows, columns)
+    if parts > 1:
+        call.elements("merge", columns, out, target, None, 0, 0.0, 1, columns, parts)
+
+
+@products.host("dense_backward_bias")
+def _bias(call: Call) -> None:
+    column_sums(call, call["grad_bias"], call["grad_out"], call.rows, call.lengths["O"])

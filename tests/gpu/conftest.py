@@ -1,0 +1,66 @@
+"""What the GPU's kernels are tested on: the host emulator in each order of threads, and a GPU."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "kernels"))
+
+import cases
+from emulator import COMPILER, ORDERS, Emulator
+
+from fastdl import gpu
+from fastdl.gpu import device
+
+
+class OnDevice:
+    """The functions of fastdl.gpu for NumPy arrays, which are copied there and back."""
+
+    def __getattr__(self, name):
+        function = getattr(gpu, name)
+
+        def call(*args, **kwargs):
+            driver = device.driver()
+            pairs = []
+
+            def there(value):
+                if not isinstance(value, np.ndarray):
+                    return value
+                pairs.append((value, driver.upload(value)))
+                return pairs[-1][1]
+
+            result = function(*map(there, args), **{k: there(v) for k, v in kwargs.items()})
+            for here, copy in pairs:
+                here[...] = driver.download(copy)
+            results = result if isinstance(result, tuple) else (result,)
+            back = tuple([None if r is None else driver.download(r) for r in results])
+            return back if isinstance(result, tuple) else back[0]
+
+        return call
+
+
+def _device_is_missing() -> str:
+    try:
+        device.CupyDriver()
+    except (ImportError, RuntimeError) as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(params=[*ORDERS, "gpu"])
+def on(request, monkeypatch):
+    """Runs the test with the emulator's threads in each order, and on the GPU if there is one. The
+    cases' calls go there."""
+    if request.param == "gpu":
+        if missing := _device_is_missing():
+            pytest.skip(missing)
+        before = device.use(None)
+    else:
+        if COMPILER is None:
+            pytest.skip("no C++ compiler")
+        before = device.use(Emulator(request.param))
+    monkeypatch.setattr(cases, "kernels", OnDevice() if request.param == "gpu" else gpu)
+    yield request.param
+    device.use(before)

@@ -1,0 +1,126 @@
+"""Every op of the GPU backend against the oracle: the tests of the CPU's kernels, elsewhere."""
+
+import inspect
+
+import cases as cases_module
+import numpy as np
+import pytest
+import test_against_oracle as shared
+from cases import DTYPES, NAMES, assert_close, call, cases, needs_outputs, small_case
+from emulator import Emulator
+from test_bad_input import bad_calls
+
+from fastdl import gpu, kernels
+from fastdl.gpu import device
+from fastdl.gpu.core import HOSTS
+from fastdl.kernels.table import OPS
+
+#: Ops that have no kernel for the GPU yet.
+MISSING = sorted(OPS.keys() - HOSTS.keys())
+
+PORTED = [name for name in NAMES if name in HOSTS]
+
+#: Elements of the largest array that the emulator is given in every order.
+SMALL = 3000
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_signature_is_the_cpu_s(name):
+    if name in MISSING:
+        pytest.skip("no kernel for the GPU yet")
+    assert inspect.signature(getattr(gpu, name)) == inspect.signature(getattr(kernels, name))
+    assert getattr(gpu, name).__doc__ == getattr(kernels, name).__doc__
+
+
+def is_small(case):
+    return all(a is None or a.size <= SMALL for a in case.inputs.values())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", PORTED)
+def test_matches_oracle(name, dtype, on):
+    for case in cases(name, dtype):
+        if on in ("random", "gpu") or is_small(case):
+            assert_close(case, call(case, **case.outputs()), case.expected())
+
+
+@pytest.mark.parametrize("name", [n for n in PORTED if not needs_outputs(OPS[n])])
+def test_fresh_outputs_equal_given_ones(name, on):
+    shared.test_fresh_outputs_equal_given_ones(name)
+
+
+@pytest.mark.parametrize("name", [n for n in PORTED if any(a.optional for a in OPS[n].outputs)])
+def test_optional_outputs_can_be_left_out(name, on):
+    shared.test_optional_outputs_can_be_left_out(name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", PORTED)
+def test_nan_in_each_argument(name, dtype, on):
+    if on != "forward":
+        shared.test_nan_in_each_argument(name, dtype, on)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [n for n in shared.UPDATES if n in HOSTS])
+def test_nan_in_updates(name, dtype, on):
+    shared.test_nan_in_updates(name, dtype, on)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [n for n in shared.ELEMENTWISE if n in HOSTS and "_forward" in n])
+def test_special_values(name, dtype, on):
+    shared.test_special_values(name, dtype, on)
+
+
+@pytest.mark.parametrize("name", PORTED)
+def test_the_order_of_threads_does_not_matter(name, on):
+    """The same bits as with threads in order; on a GPU, twice the same."""
+    for case in (small_case(name), small_case(name, lengths=(40, 70, 33))):
+        first = call(case, **case.outputs())
+        if on != "gpu":
+            device.use(Emulator("forward"))
+        second = call(case, **case.outputs())
+        for key, value in first.items():
+            assert value.tobytes() == second[key].tobytes(), f"{case}: {key}"
+
+
+@pytest.mark.parametrize("name", PORTED)
+def test_errors_are_the_cpu_s(name, on):
+    """The same type and words, whatever is wrong."""
+    if on != "forward":
+        pytest.skip("nothing is launched")
+    for bad in bad_calls(name):
+        errors = []
+        for module in (kernels, gpu):
+            try:
+                getattr(module, name)(*bad.args, **bad.kwargs)
+            except (ValueError, TypeError) as error:
+                errors.append((type(error), str(error)))
+        assert len(errors) == 2, f"{name}: {bad.what} is accepted"
+        assert errors[0] == errors[1], f"{name}: {bad.what}"
+
+
+def test_dropout_draws_the_cpu_s_mask(on):
+    for dtype in DTYPES:
+        x = np.ones(10_001, dtype)
+        for options in ({"seed": 5}, {"seed": 2**40 + 1, "step": 77, "stream": 3}):
+            got = cases_module.kernels.dropout_forward(x, rate=0.3, **options)
+            wanted = kernels.dropout_forward(x, rate=0.3, **options)
+            assert got.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("sizes", [(300, 200, 5000), (1, 1000, 900), (2100, 2100, 17)])
+def test_products_cut_along_the_depth_and_in_large_tiles(sizes, on):
+    """Whole numbers: the sums are exact, however they are cut."""
+    if on in ("forward", "reverse") and sizes[0] > 2000:
+        pytest.skip("large, and done in another order")
+    M, N, K = sizes
+    generator = np.random.default_rng(0)
+    a = generator.integers(-9, 10, (M, K)).astype(np.float32)
+    b = generator.integers(-9, 10, (K, N)).astype(np.float32)
+    bias = np.arange(N, dtype=np.float32)
+    module = cases_module.kernels
+    np.testing.assert_array_equal(module.dense_forward(a, b, bias), a @ b + bias)
+    np.testing.assert_array_equal(module.matmul_tn(np.ascontiguousarray(a.T), b), a @ b)
+    np.testing.assert_array_equal(module.matmul_nt(a, np.ascontiguousarray(b.T)), a @ b)
