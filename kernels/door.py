@@ -60,6 +60,9 @@ class Library:
         return np.array(array, dtype=array.dtype.newbyteorder("="), order="C", subok=False)
 
 
+NUMPY = Library()
+
+
 @dataclass(frozen=True)
 class Checked:
     """What is known of a call's arrays once they have been checked.
@@ -85,7 +88,7 @@ class Checked:
 
 def prepare(op: Op, arrays: list[Any], options: dict[str, Any]) -> list[tuple[int, np.ndarray]]:
     """`check` for NumPy; returns the copies alone."""
-    return check(op, arrays, options, Library()).copies
+    return check(op, arrays, options, NUMPY).copies
 
 
 def check(op: Op, arrays: list[Any], options: dict[str, Any], library: Library) -> Checked:
@@ -102,7 +105,7 @@ def check(op: Op, arrays: list[Any], options: dict[str, Any], library: Library) 
         if a.role != "in" and arrays[i] is not None and not (a.optional and arrays[i] is False)
     }
     inputs = {
-        i: _as_array(op, a, arrays[i], library)
+        i: as_array(op, a, arrays[i], library)
         for i, a in enumerate(op.arguments)
         if a.role == "in" and arrays[i] is not None
     }
@@ -136,7 +139,8 @@ def _check_target(op: Op, argument: Argument, value: Any, library: Library) -> A
     return value
 
 
-def _as_array(op: Op, argument: Argument, value: Any, library: Library) -> Any:
+def as_array(op: Op, argument: Argument, value: Any, library: Library) -> Any:
+    """The value of an argument as an array of the library, or a TypeError."""
     try:
         array = library.as_array(value)
     except Exception as error:

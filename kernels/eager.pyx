@@ -616,7 +616,7 @@ cdef int take_arrays(Function function, list values) except -1:
                 raise TypeError(
                     f"{function.op.name}: argument {argument.name!r} must be a Tensor, got "
                     f"{type(values[i]).__name__}")
-            array = door._as_array(function.op, argument, values[i])
+            array = door.as_array(function.op, argument, values[i], door.NUMPY)
             if function.argument[i].type == REAL and real is not None:
                 array = array.astype(real, copy=False)
             values[i] = make(array)
