@@ -152,7 +152,12 @@ class Tensor(Value):
         return self.value.__dlpack_device__()
 
     __iter__ = None
-    __array_ufunc__ = None  # array + tensor is for the tensor to compute
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """See `fastdl._ufuncs`: also where an array or a NumPy number stands on the left."""
+        from fastdl._ufuncs import call
+
+        return call(ufunc, method, inputs, options)
 
     def __getstate__(self) -> dict[str, Any]:
         if self._value is not None:
