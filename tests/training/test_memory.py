@@ -78,7 +78,12 @@ def test_many_short_fits_and_batches_grow_nothing():
 @needs_statm
 def test_growth_would_be_seen():
     kept = []
-    grown, blocks = growth(lambda: kept.extend(bytes(1000) for _ in range(5000)))
+
+    def leak():
+        kept.append(np.ones(64 * 2**20, np.uint8))  # so large that no memory freed before serves
+        kept.extend(bytes(1000) for _ in range(5000))
+
+    grown, blocks = growth(leak)
     assert grown > BYTES and blocks > BLOCKS
 
 
