@@ -19,6 +19,7 @@ from fastdl.gpu import (  # noqa: F401  (importing a family registers its ops)
     losses,
     products,
     random,
+    recurrence,
     updates,
 )
 from fastdl.gpu.call import Function
