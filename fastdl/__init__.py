@@ -35,7 +35,8 @@ from fastdl.runtime import (
 from fastdl.sequential import Sequential
 from fastdl.serialization import load_model
 from fastdl.tape import GradientTape
-from fastdl.tensor import Tensor, Variable, constant, from_dlpack, stop_gradient
+from fastdl.tensor import Tensor, Variable, constant, from_dlpack
+from fastdl.trace import stop_gradient
 
 __all__ = [
     "FitManyError",

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from fastdl import runtime
-from fastdl.tensor import Shape, Tensor, apply, constant, reshape
+from fastdl.tensor import Shape, Tensor, apply, constant
+from fastdl.trace import reshape
 
 __all__ = [
     "add", "broadcast_to", "clip", "divide", "equal", "greater", "greater_equal", "less",

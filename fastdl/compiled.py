@@ -24,7 +24,8 @@ from fastdl.kernels import eager
 from fastdl.kernels.step import Caller, Step
 from fastdl.layers.base import Layer, flatten, map_structure
 from fastdl.layout import consolidate, lower
-from fastdl.tensor import Node, Tensor, Trace, Variable, apply, changes, wrong_batch
+from fastdl.tensor import Tensor, Variable, apply, changes
+from fastdl.trace import Node, Trace, wrong_batch
 
 __all__ = ["CompiledStep", "compiled_step"]
 

@@ -17,7 +17,8 @@ import numpy as np
 from fastdl.graph import root
 from fastdl.kernels.course import epoch_order
 from fastdl.programs import Compiled, training_program
-from fastdl.tensor import Node, Tensor, Variable
+from fastdl.tensor import Tensor, Variable
+from fastdl.trace import Node
 
 if TYPE_CHECKING:
     from fastdl.training import Run

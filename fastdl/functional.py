@@ -11,7 +11,8 @@ from typing import Any
 
 from fastdl.layers.base import Layer, LayerCall, flatten, map_structure
 from fastdl.layers.input import InputLayer
-from fastdl.tensor import Node, Tensor, Variable, apply_node, constant, reshape
+from fastdl.tensor import Tensor, Variable, constant
+from fastdl.trace import Node, apply_node, reshape
 
 __all__ = ["Functional", "walk"]
 

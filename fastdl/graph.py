@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 from fastdl.kernels.table import OPS
 from fastdl.repeat import Repeat, filled
-from fastdl.tensor import Node, Tensor, Trace, apply, apply_node, inside, reshape, root
+from fastdl.tensor import Tensor, apply
+from fastdl.trace import Node, Trace, apply_node, inside, reshape, root
 
 __all__ = ["Step", "differentiate", "fuse", "label_count", "prune", "root"]
 

@@ -17,7 +17,8 @@ import numpy as np
 from fastdl.graph import Step
 from fastdl.kernels.program import Program
 from fastdl.repeat import Repeat, State
-from fastdl.tensor import Node, Tensor, Variable, root, wrong_batch
+from fastdl.tensor import Tensor, Variable
+from fastdl.trace import Node, root, wrong_batch
 
 __all__ = ["Arena", "Lowered", "consolidate", "lower", "update_steps"]
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from fastdl._names import lookup, split_config
 from fastdl.kernels import eager
-from fastdl.tensor import Shape, Tensor, apply, constant, reshape
+from fastdl.tensor import Shape, Tensor, apply, constant
+from fastdl.trace import reshape
 
 __all__ = [
     "BinaryCrossentropy",

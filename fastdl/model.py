@@ -20,7 +20,8 @@ from fastdl.programs import compiled, making
 from fastdl.streaming import StreamRun
 from fastdl.summary import describe
 from fastdl.targets import Setup, Target
-from fastdl.tensor import Shape, Tensor, Trace, Variable, changes
+from fastdl.tensor import Shape, Tensor, Variable, changes
+from fastdl.trace import Trace
 
 __all__ = ["Model"]
 

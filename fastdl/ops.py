@@ -60,7 +60,8 @@ from fastdl.shaping import (
     take,
     transpose,
 )
-from fastdl.tensor import Tensor, apply, reshape
+from fastdl.tensor import Tensor, apply
+from fastdl.trace import reshape
 
 __all__ = [
     "activation",

@@ -20,7 +20,8 @@ from fastdl.kernels import eager
 from fastdl.kernels.updates import Updates
 from fastdl.layout import consolidate, parallel, update_steps
 from fastdl.schedules import LearningRateSchedule
-from fastdl.tensor import Tensor, Trace, Variable, apply, changes, constant, current_trace
+from fastdl.tensor import Tensor, Variable, apply, changes, constant
+from fastdl.trace import Trace, current_trace
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "serialize"]
 

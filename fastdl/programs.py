@@ -24,7 +24,8 @@ from fastdl.layers.base import flatten
 from fastdl.layout import Lowered, lower
 from fastdl.metrics.base import Metric, NativeMetric, plain, split
 from fastdl.rewrites import rewritten, sums_of_pooled
-from fastdl.tensor import Tensor, Trace, Variable, apply, wrong_batch
+from fastdl.tensor import Tensor, Variable, apply
+from fastdl.trace import Trace, wrong_batch
 
 if TYPE_CHECKING:
     from fastdl.model import Model

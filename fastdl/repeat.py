@@ -27,18 +27,8 @@ import numpy as np
 from fastdl.kernels import eager
 from fastdl.kernels.table import OPS, Op
 from fastdl.shaping import getitem, stack
-from fastdl.tensor import (
-    Node,
-    Shape,
-    Tensor,
-    Trace,
-    apply,
-    apply_node,
-    current_trace,
-    record,
-    reshape,
-    root,
-)
+from fastdl.tensor import Shape, Tensor, apply
+from fastdl.trace import Node, Trace, apply_node, current_trace, record, reshape, root
 
 __all__ = [
     "Repeat", "State", "each_step", "filled", "from_time_major", "is_eager", "repeat",

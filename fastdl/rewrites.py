@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from fastdl.tensor import Node, Tensor, root
+from fastdl.tensor import Tensor
+from fastdl.trace import Node, root
 
 __all__ = ["pools_first", "rewritten", "sums_of_pooled", "without_leftovers"]
 

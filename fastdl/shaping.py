@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastdl.arithmetic import as_tensor, axis_of, leading, size_of
-from fastdl.tensor import Shape, Tensor, Variable, apply, reshape, root
+from fastdl.tensor import Shape, Tensor, Variable, apply
+from fastdl.trace import reshape, root
 
 __all__ = [
     "concatenate", "expand_dims", "getitem", "interpolate", "one_hot", "pad", "repeat", "split",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from fastdl.functional import walk
 from fastdl.layers.base import Layer, LayerCall, flatten
 from fastdl.programs import Compiled
-from fastdl.tensor import Tensor, Trace
+from fastdl.tensor import Tensor
+from fastdl.trace import Trace
 
 if TYPE_CHECKING:
     from fastdl.model import Model

@@ -16,7 +16,8 @@ import numpy as np
 from fastdl.graph import differentiate, root
 from fastdl.kernels import eager
 from fastdl.layers.base import flatten
-from fastdl.tensor import Node, Tensor, Trace, Variable, constant, current_trace
+from fastdl.tensor import Tensor, Variable, constant
+from fastdl.trace import Node, Trace, current_trace
 
 __all__ = ["GradientTape"]
 

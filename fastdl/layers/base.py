@@ -18,17 +18,8 @@ import numpy as np
 from fastdl import initializers, regularizers, runtime
 from fastdl._names import refuse_unknown, snake_case
 from fastdl.kernels import eager
-from fastdl.tensor import (
-    Call,
-    Shape,
-    Tensor,
-    Trace,
-    Variable,
-    changes,
-    current_trace,
-    inside,
-    reshape,
-)
+from fastdl.tensor import Shape, Tensor, Variable, changes
+from fastdl.trace import Call, Trace, current_trace, inside, reshape
 
 __all__ = ["Layer", "LayerCall"]
 

@@ -11,7 +11,8 @@ from fastdl.layers.base import Layer, at_least_one, axis_length
 from fastdl.layers.dense import activation_name
 from fastdl.layers.dropout import stream
 from fastdl.repeat import is_eager
-from fastdl.tensor import Shape, Tensor, apply, reshape
+from fastdl.tensor import Shape, Tensor, apply
+from fastdl.trace import reshape
 
 __all__ = ["Cell", "GRUCell", "LSTMCell", "SimpleRNNCell"]
 

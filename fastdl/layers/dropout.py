@@ -8,7 +8,8 @@ from fastdl import ops
 from fastdl.layers.base import Layer
 from fastdl.layers.geometry import format_of, shape_of
 from fastdl.repeat import filled
-from fastdl.tensor import Tensor, apply, current_trace
+from fastdl.tensor import Tensor, apply
+from fastdl.trace import current_trace
 
 __all__ = ["Dropout", "GaussianNoise", "SpatialDropout1D", "SpatialDropout2D"]
 

@@ -13,17 +13,8 @@ from fastdl.layers.base import Layer, at_least_one, flatten, unique_name
 from fastdl.layers.cells import Cell, GRUCell, LSTMCell, SimpleRNNCell
 from fastdl.layers.dropout import stream
 from fastdl.repeat import filled, from_time_major, is_eager, repeat, to_time_major
-from fastdl.tensor import (
-    Shape,
-    Tensor,
-    Trace,
-    Variable,
-    apply,
-    constant,
-    reshape,
-    rows_of,
-    wrong_batch,
-)
+from fastdl.tensor import Shape, Tensor, Variable, apply, constant
+from fastdl.trace import Trace, reshape, rows_of, wrong_batch
 
 __all__ = ["GRU", "LSTM", "RNN", "CellLayer", "SimpleRNN"]
 

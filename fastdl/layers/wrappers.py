@@ -10,7 +10,8 @@ from fastdl._names import unknown_name
 from fastdl.layers.base import Layer, flatten
 from fastdl.layers.recurrent import RNN
 from fastdl.repeat import each_step, from_time_major, to_time_major
-from fastdl.tensor import Tensor, Trace, apply
+from fastdl.tensor import Tensor, apply
+from fastdl.trace import Trace
 
 __all__ = ["Bidirectional", "Masking", "TimeDistributed"]
 

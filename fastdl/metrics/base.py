@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastdl._names import snake_case
-from fastdl.tensor import Shape, Tensor, Trace, apply
+from fastdl.tensor import Shape, Tensor, apply
+from fastdl.trace import Trace
 
 __all__ = ["MeanMetric", "Metric", "NativeMetric"]
 
