@@ -26,7 +26,7 @@ CONTEXT = np.dtype(
 
 _WARP, _BLOCK, _MOST_BLOCKS = 32, 256, 1 << 16
 
-#: Rows up to this width have a warp each, wider ones a block.
+#: Rows up to this width have a warp each, or a part of one, wider ones a block.
 _NARROW = 1024
 
 
@@ -49,6 +49,11 @@ class Driver(Protocol):
         arguments: tuple[Any, ...],
     ) -> None:
         """Runs it. Arguments are arrays, None (a null pointer), int and float."""
+
+
+def _power_of_two(count: int) -> int:
+    """The least one that is not below."""
+    return 1 << max(count - 1, 0).bit_length()
 
 
 @dataclass(slots=True)
@@ -137,8 +142,9 @@ class Call:
 
     def by_rows(self, kernel: str, count: int, width: int, *arguments: Any) -> None:
         """Launches a kernel of ROW and EACH_COLUMN over ``count`` rows of this width."""
-        block = (_WARP, _BLOCK // _WARP) if width <= _NARROW else (_BLOCK, 1)
-        self.launch(kernel, -(-count // block[1]), block, *arguments)
+        threads = min(_power_of_two(width), _WARP) if width <= _NARROW else _BLOCK
+        each = _BLOCK // threads
+        self.launch(kernel, -(-count // each), (threads, each), *arguments)
 
     def workspace(self, name: str, count: int, dtype: Any = None) -> Any:
         """Scratch memory, not initialised; of a Program's call it stays where it is."""

@@ -49,17 +49,26 @@ DEVICE real clamp(real x, real limit) { return maximum(-limit, minimum(limit, x)
          i += (int64)gridDim.x * blockDim.x)
 
 /* --- rows: launched by `rows` in fastdl/gpu/core.py -------------------------------------------
- * A row belongs to blockDim.x threads: one warp, blockDim.y of which share a block, or, where rows
- * are wide, a whole block. All threads of a row must call a reduction, and all get its result. */
+ * A row belongs to blockDim.x threads: a warp or, where rows are narrow, a power of two of its lanes,
+ * blockDim.y of which share a block; or, where rows are wide, a whole block. All threads of a row must
+ * call a reduction, and all get its result. */
 
 #define ROW ((int64)blockIdx.x * blockDim.y + threadIdx.y)
 #define EACH_COLUMN(i, n) for (int64 i = threadIdx.x; i < (n); i += blockDim.x)
 
+/* The lanes of a warp that have this thread's row. */
+DEVICE uint32 row_lanes() {
+    if (blockDim.x >= WARP) return 0xffffffffu;
+    return ((1u << blockDim.x) - 1) << (threadIdx.y * blockDim.x) % WARP;
+}
+
 /* Defines name(x): the combination of all the row's x, in a fixed order. `neutral` fills a warp. */
 #define ROW_REDUCTION(type, name, neutral, combine)                                        \
     DEVICE type name(type x) {                                                             \
-        for (int distance = WARP / 2; distance > 0; distance /= 2) {                       \
-            const type y = __shfl_xor_sync(0xffffffffu, x, distance);                      \
+        const uint32 lanes = row_lanes();                                                  \
+        for (int distance = (blockDim.x < WARP ? blockDim.x : WARP) / 2; distance > 0;     \
+             distance /= 2) {                                                              \
+            const type y = __shfl_xor_sync(lanes, x, distance);                            \
             x = combine;                                                                   \
         }                                                                                  \
         if (blockDim.x <= WARP) return x;                                                  \

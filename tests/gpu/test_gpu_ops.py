@@ -57,8 +57,9 @@ def test_optional_outputs_can_be_left_out(name, on):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", PORTED)
 def test_nan_in_each_argument(name, dtype, on):
-    if on != "forward":
-        shared.test_nan_in_each_argument(name, dtype, on)
+    if on == "forward":
+        pytest.skip("done in the other orders")
+    shared.test_nan_in_each_argument(name, dtype, on)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
