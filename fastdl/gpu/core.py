@@ -127,12 +127,14 @@ class Call:
         )
 
     def launch(self, kernel: str, grid: Any, block: Any, *arguments: Any) -> None:
-        """Launches a kernel of this op's family; nothing where the grid is empty."""
+        """Launches a kernel of this op's family, or of another ("products.merge"); nothing where
+        the grid is empty."""
         grid = (*grid, 1, 1)[:3] if isinstance(grid, tuple) else (grid, 1, 1)
         block = (*block, 1, 1)[:3] if isinstance(block, tuple) else (block, 1, 1)
         if 0 in grid:
             return
-        compiled = self.driver.kernel(self.host.family, 8 * self.real.itemsize, kernel)
+        family, _, name = kernel.rpartition(".")
+        compiled = self.driver.kernel(family or self.host.family, 8 * self.real.itemsize, name)
         self.driver.launch(compiled, grid, block, arguments)
 
     def elements(self, kernel: str, count: int, *arguments: Any) -> None:

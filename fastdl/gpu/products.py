@@ -22,42 +22,54 @@ _PRODUCTS = {
     "dense_forward": ("nn", "out", "x", "weight"),
     "dense_backward_input": ("nt", "grad_x", "grad_out", "weight"),
     "dense_backward_weight": ("tn", "grad_weight", "x", "grad_out"),
+    "batch_matmul_forward": ("nn", "out", "a", "b"),
+    "batch_matmul_backward_a": ("nt", "grad_a", "grad_out", "b"),
+    "batch_matmul_backward_b": ("tn", "grad_b", "a", "grad_out"),
 }
 
 
-def _cut(itemsize: int, M: int, N: int, K: int) -> tuple[int, int]:
+def _cut(itemsize: int, M: int, N: int, K: int, items: int) -> tuple[int, int]:
     """The side of a tile, and into how many parts the depth is cut: by the sizes alone."""
     tiles = (128, 64) if itemsize == 4 else (64,)
 
     def blocks(tile: int) -> int:
-        return -(-M // tile) * -(-N // tile)
+        return -(-M // tile) * -(-N // tile) * items
 
     tile = next((t for t in tiles if blocks(t) >= _BLOCKS), 32)
     parts = max(1, min(_BLOCKS // max(blocks(tile), 1), K // _LEAST_DEPTH))
     return tile, parts
 
 
-def product(call: Call, form: str, out: Any, a: Any, b: Any, bias: Any, sizes: Any) -> None:
+def product(
+    call: Call, form: str, out: Any, a: Any, b: Any, bias: Any, sizes: Any, items: int = 1
+) -> None:
     """out = activation(a times b + bias), the activation being the call's epilogue.
 
-    ``sizes`` is (M, N, K); in the form "tn" a lies transposed, in "nt" b does.
+    ``sizes`` is (M, N, K); in the form "tn" a lies transposed, in "nt" b does. There may be several
+    of them, ``items``, one behind the other in all three arrays.
     """
     M, N, K = sizes
     if call.eager and call.driver.multiplies:
-        left = a.reshape(K, M).T if form == "tn" else a.reshape(M, K)
-        right = b.reshape(N, K).T if form == "nt" else b.reshape(K, N)
-        call.driver.xp.matmul(left, right, out=out.reshape(M, N))
+        left = a.reshape(items, K, M).swapaxes(1, 2) if form == "tn" else a.reshape(items, M, K)
+        right = b.reshape(items, N, K).swapaxes(1, 2) if form == "nt" else b.reshape(items, K, N)
+        call.driver.xp.matmul(left, right, out=out.reshape(items, M, N))
         if bias is not None or call.epilogue[0]:
-            call.elements("merge", M * N, out, out, bias, *call.epilogue, M, N, 1)
+            merge(call, out, out, bias, items * M, N, 1)
         return
-    tile, parts = _cut(call.real.itemsize, M, N, K)
-    target = out if parts == 1 else call.workspace("parts", parts * M * N)
+    tile, parts = _cut(call.real.itemsize, M, N, K, items)
+    target = out if parts == 1 else call.workspace("parts", parts * items * M * N)
     call.launch(
-        f"product_{form}_{tile}", (-(-N // tile), -(-M // tile), parts), (_SIDE, _SIDE),
-        target, a, b, bias, *call.epilogue, M, N, K, parts,
+        f"products.product_{form}_{tile}",
+        (items * -(-M // tile) * -(-N // tile), 1, parts), (_SIDE, _SIDE),
+        target, a, b, bias, *call.epilogue, M, N, K, items, parts,
     )  # fmt: skip
     if parts > 1:
-        call.elements("merge", M * N, out, target, bias, *call.epilogue, M, N, parts)
+        merge(call, out, target, bias, items * M, N, parts)
+
+
+def merge(call: Call, out: Any, layers: Any, bias: Any, M: int, N: int, parts: int) -> None:
+    """out (M, N) = activation(the sum of the layers + bias)."""
+    call.elements("products.merge", M * N, out, layers, bias, *call.epilogue, M, N, parts)
 
 
 @products.host(*_PRODUCTS)
@@ -65,18 +77,19 @@ def _product(call: Call) -> None:
     form, *names = _PRODUCTS[call.op.name]
     out, a, b = (call[name] for name in names)
     axes = {x.name: x.axes for x in call.op.arguments}
-    M, N = (call.lengths[axis] for axis in axes[names[0]])
-    K = call.lengths[axes[names[1]][form != "tn"]]
-    product(call, form, out, a, b, call.arrays.get("bias"), (M, N, K))
+    *before, M, N = (call.lengths[axis] for axis in axes[names[0]])
+    K = call.lengths[axes[names[1]][-2 if form == "tn" else -1]]
+    product(call, form, out, a, b, call.arrays.get("bias"), (M, N, K), *before)
 
 
 def column_sums(call: Call, out: Any, x: Any, rows: int, columns: int) -> None:
     """out = the sum of the rows of x."""
     parts = max(1, min(_WARP, rows // 256))
     target = out if parts == 1 else call.workspace("sums", parts * columns)
-    call.launch("column_sums", (-(-columns // _WARP), parts), (_WARP, 8), target, x, rows, columns)
+    grid = -(-columns // _WARP), parts
+    call.launch("products.column_sums", grid, (_WARP, 8), target, x, rows, columns)
     if parts > 1:
-        call.elements("merge", columns, out, target, None, 0, 0.0, 1, columns, parts)
+        merge(call, out, target, None, 1, columns, parts)
 
 
 @products.host("dense_backward_bias")

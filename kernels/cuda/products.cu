@@ -1,4 +1,5 @@
-/* Matrix products: out (M, N) = a (M, K) times b (K, N), either of them lying transposed.
+/* Matrix products: out (M, N) = a (M, K) times b (K, N), either of them lying transposed; or many of
+ * them, `items`, one behind the other.
  *
  * A block of 256 threads has a square tile of out in its registers: thread (x, y) the elements
  * (y + 16*i, x + 16*j). Slices of a and b, DEPTH deep, come to shared memory while the slice before
@@ -15,7 +16,7 @@ struct Problem {
     const real *a, *b, *bias;
     int64 activation;
     real alpha;
-    int64 M, N, K, parts;
+    int64 M, N, K, items, parts;
 };
 
 /* Loads this thread's share of a slice of a operand: `across` of its long axis (M or N) from
@@ -44,9 +45,13 @@ template <int TILE, bool LINED> DEVICE void put(real *slice, const real *mine) {
 }
 
 template <int TILE, bool A_LINED, bool B_LINED>
-DEVICE void multiply(const Problem &p, real *slice_a, real *slice_b) {
+DEVICE void multiply(Problem p, real *slice_a, real *slice_b) {
     enum { EACH = TILE / SIDE, SHARE = TILE * DEPTH / THREADS };
-    const int64 row = (int64)blockIdx.y * TILE, column = (int64)blockIdx.x * TILE;
+    const int64 across = (p.N + TILE - 1) / TILE, tiles = across * ((p.M + TILE - 1) / TILE);
+    const int64 item = blockIdx.x / tiles, at = blockIdx.x % tiles;
+    const int64 row = at / across * TILE, column = at % across * TILE;
+    p.a += item * p.M * p.K;
+    p.b += item * p.K * p.N;
     const int64 begin = p.K * blockIdx.z / p.parts, end = p.K * (blockIdx.z + 1) / p.parts;
     real sum[EACH][EACH] = {}, next_a[SHARE], next_b[SHARE];
 
@@ -76,7 +81,7 @@ DEVICE void multiply(const Problem &p, real *slice_a, real *slice_b) {
         __syncthreads();
     }
 
-    real *out = p.out + (p.parts > 1 ? blockIdx.z * p.M * p.N : 0);
+    real *out = p.out + (blockIdx.z * p.items + item) * p.M * p.N;
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
         const int64 m = row + threadIdx.y + SIDE * i;
@@ -99,9 +104,9 @@ DEVICE void multiply(const Problem &p, real *slice_a, real *slice_b) {
 #define PRODUCT(form, TILE, A_LINED, B_LINED)                                                   \
     KERNEL product_##form##_##TILE(real *out, const real *a, const real *b, const real *bias,   \
                                    int64 activation, double alpha, int64 M, int64 N, int64 K,   \
-                                   int64 parts) {                                               \
+                                   int64 items, int64 parts) {                                  \
         __shared__ real slice_a[DEPTH * (TILE + PADDING)], slice_b[DEPTH * (TILE + PADDING)];   \
-        const Problem p = {out, a, b, bias, activation, (real)alpha, M, N, K, parts};           \
+        const Problem p = {out, a, b, bias, activation, (real)alpha, M, N, K, items, parts};    \
         multiply<TILE, A_LINED, B_LINED>(p, slice_a, slice_b);                                  \
     }
 #define PRODUCTS(TILE)                                                                          \
