@@ -151,12 +151,14 @@ def test_one_thread_a_fit_and_nothing_is_left_changed(data):
 
 def test_no_more_fits_at_once_than_workers(data):
     under_way, most = set(), []
+    meeting = threading.Barrier(3)  # broken, if there are fewer at once
 
     class Count(Callback):
         def on_train_begin(self, logs=None):
             under_way.add(self)
             most.append(len(under_way))
-            time.sleep(0.01)
+            meeting.wait(timeout=60)
+            time.sleep(0.01)  # for a fourth to come, if there may be one
 
         def on_train_end(self, logs=None):
             under_way.discard(self)
