@@ -1,16 +1,17 @@
 """Where a loss that is not finite comes from: the batch, the layer, the op.
 
-A fit that is watched looks at its totals after each stretch of batches, natively. When they are not
-finite any more it goes back to a copy of weights and optimizer state from a little before, finds
-the first batch that did it (a fit has the same bits each time it is run), and runs that one again
-op by op. The model is left as it was before that batch.
+A fit that is watched looks at its totals after each stretch of batches, natively; one on batches
+after each. When they are not finite any more it goes back to a copy of weights and optimizer state
+from a little before, finds the first batch that did it (a fit has the same bits each time it is
+run), and runs that one again op by op. The model is left as it was before that batch.
 """
 
 from __future__ import annotations
 
+import abc
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,12 +22,18 @@ from fastdl.tensor import Tensor, Variable
 from fastdl.trace import Node
 
 if TYPE_CHECKING:
+    from fastdl.data import Rows
+    from fastdl.model import Model
+    from fastdl.streaming import StreamRun
     from fastdl.training import Run
 
-__all__ = ["Finding", "Watch"]
+__all__ = ["BatchWatch", "Finding", "Watch"]
 
 # A new copy is made when this many times the time that it takes has passed, in seconds at least.
 _PAUSES, _PAUSE = 50, 0.5
+
+# Or, in a fit on batches, when those since the last copy hold more bytes than this.
+_KEPT = 2**26
 
 
 @dataclass(frozen=True)
@@ -59,29 +66,94 @@ class Finding:
 class _Snapshot:
     """Weights, optimizer state and place of a fit, to go back to."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(
+        self, model: Model, epoch: int, batch: int, step: int, totals: np.ndarray | None
+    ) -> None:
         begin = time.perf_counter()
-        course, optimizer = run.course, run.model.optimizer
-        slots = [twin for twins in optimizer.slots.values() for twin in twins.values()]
-        self.values = [(v, v.numpy()) for v in (*run.model.weights, *slots)]
-        self.batch, self.step, self.totals = course.batch, course.step, run.totals.copy()
-        if not course.batch:
-            self.totals.fill(0)  # they may still be those of the epoch before
-        self.epoch = course.epoch
+        slots = [twin for twins in model.optimizer.slots.values() for twin in twins.values()]
+        self.values = [(v, v.numpy()) for v in (*model.weights, *slots)]
+        self.epoch, self.batch, self.step = epoch, batch, step
+        self.totals = None if totals is None else totals.copy()
         self.taken = time.perf_counter()
         self.cost = self.taken - begin
 
-    def restore(self, run: Run) -> None:
+    def restore(self) -> None:
         for variable, value in self.values:
             variable.assign(value)
-        run.course.go_to(self.batch, self.step, self.totals)
 
     def is_old(self) -> bool:
         return time.perf_counter() - self.taken > max(_PAUSE, _PAUSES * self.cost)
 
 
-class Watch:
-    """Looks after one fit.
+class _Watch(abc.ABC):
+    """What looks after a fit, on arrays or on batches."""
+
+    snapshot: _Snapshot
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def find(self) -> Finding:
+        """Says what happened, now that totals are not finite; the fit is before that batch then."""
+        batch = self._first_bad_batch()
+        self._go_to(batch)
+        while batch > self.snapshot.batch and self._bad_weights():
+            batch -= 1  # its update made them so, and only the next batch's loss showed it
+            self._go_to(batch)
+        finding = self._look_into(batch)
+        self._go_to(batch)
+        return finding
+
+    @abc.abstractmethod
+    def _first_bad_batch(self) -> int:
+        """The batch whose loss is not finite."""
+
+    @abc.abstractmethod
+    def _go_to(self, batch: int) -> None:
+        """Trains from the copy to the beginning of this batch."""
+
+    @abc.abstractmethod
+    def _look_into(self, batch: int) -> Finding:
+        """Says where in this batch, whose beginning has been gone to."""
+
+    def _bad_weights(self) -> list[Variable]:
+        return [v for v in self.model.weights if not np.isfinite(v.value).all()]
+
+    def _step_through(
+        self, batch: int, data: Rows, numbers: np.ndarray, order: tuple[int, int, Any], seed: int
+    ) -> Finding:
+        """Runs a batch op by op.
+
+        Parameters
+        ----------
+        batch : int
+            Of the epoch.
+        data : Rows
+            What the program is to be bound to.
+        numbers : array of int
+            What each row of the batch is called.
+        order : (int, int, array or None)
+            Rows of a full batch, which of the data's batches this is, and the order of the rows.
+        seed : int
+        """
+        slow = training_program(self.model, order[0], data.weighted, fused=False)
+        look = _Look(slow, len(numbers), self._bad_weights())
+        program, optimizer = slow.lowered.program, self.model.optimizer
+        step = optimizer.iterations + 1
+        program.bind(data.sources, slow.results(data.count))
+        try:
+            rate = optimizer.learning_rate
+            program.step_through(look, *order, step=step, seed=seed, learning_rate=rate)
+        finally:
+            program.unbind()
+        part, layer, what, text = look.verdict(self.model, numbers)
+        epoch = self.snapshot.epoch
+        place = f"epoch {epoch + 1}, batch {batch + 1}"
+        return Finding(epoch, batch, step, part, layer, what, f"{place}: {text}")
+
+
+class Watch(_Watch):
+    """Looks after one fit on arrays.
 
     Parameters
     ----------
@@ -92,9 +164,16 @@ class Watch:
     interval = _PAUSE
 
     def __init__(self, run: Run) -> None:
+        super().__init__(run.model)
         self.run = run
-        run.course.watched = sum(column.weight != 0 for column in run.step.columns)
-        self.snapshot = _Snapshot(run)
+        run.course.watched = run.step.losses
+        self._copy()
+
+    def _copy(self) -> None:
+        course, totals = self.run.course, self.run.totals
+        if not course.batch:
+            totals = np.zeros_like(totals)  # they may still be those of the epoch before
+        self.snapshot = _Snapshot(self.model, course.epoch, course.batch, course.step, totals)
 
     def before(self, each: bool) -> None:
         """Makes a new copy where it is time to.
@@ -105,66 +184,88 @@ class Watch:
             Whether Python is called between batches, and so may change anything.
         """
         if each or self.run.course.epoch != self.snapshot.epoch or self.snapshot.is_old():
-            self.snapshot = _Snapshot(self.run)
+            self._copy()
 
-    def find(self) -> Finding:
-        """Says what happened, now that totals are not finite; the fit is before that batch then."""
-        batch = self._first_bad_batch()
-        self._go_to(batch)
-        finding = None
-        while batch > self.snapshot.batch and self._bad_weights():
-            batch -= 1  # its update made them so, and only the next batch's loss showed it
-            self._go_to(batch)
-        finding = self._look_into(batch)
-        self._go_to(batch)
-        return finding
-
-    # --- which batch ------------------------------------------------------------------------------
+    def _restore(self) -> None:
+        self.snapshot.restore()
+        self.run.course.go_to(self.snapshot.batch, self.snapshot.step, self.snapshot.totals)
 
     def _first_bad_batch(self) -> int:
         course = self.run.course
-        self.snapshot.restore(self.run)
+        self._restore()
         while course.advance("batch", 1e9, course.batch + 1) != "not finite":
             pass
         return course.batch - 1
 
     def _go_to(self, batch: int) -> None:
-        """Trains from the copy to the beginning of this batch."""
         course = self.run.course
-        self.snapshot.restore(self.run)
+        self._restore()
         if batch > course.batch:
             course.advance("batch", 1e9, batch)
-
-    def _bad_weights(self) -> list[Variable]:
-        return [v for v in self.run.model.weights if not np.isfinite(v.value).all()]
-
-    # --- which op ---------------------------------------------------------------------------------
+        self.model.optimizer.iterations = course.step
 
     def _look_into(self, batch: int) -> Finding:
         run, course = self.run, self.run.course
-        slow = training_program(run.model, run.batch_size, run.data.rows.weighted, fused=False)
         order = epoch_order(run.rows, course.seed, course.epoch) if run.shuffle else None
         first = batch * run.batch_size
         rows = np.arange(first, min(first + run.batch_size, run.rows))
         rows = rows if order is None else order[rows]
-        look = _Look(slow, len(rows), self._bad_weights())
-        program = slow.lowered.program
-        program.bind(run.data.rows.sources, slow.results(run.data.rows.count))
-        try:
-            program.step_through(
-                look,
-                run.batch_size,
-                batch,
-                order,
-                step=course.step + 1,
-                seed=course.seed,
-                learning_rate=run.model.optimizer.learning_rate,
-            )
-        finally:
-            program.unbind()
-        part, layer, what, text = look.verdict(run, rows)
-        place = f"epoch {course.epoch + 1}, batch {batch + 1}"
-        return Finding(course.epoch, batch, course.step + 1, part, layer, what, f"{place}: {text}")
+        place = run.batch_size, batch, order
+        return self._step_through(batch, run.data.rows, rows, place, course.seed)
+
+
+class BatchWatch(_Watch):
+    """Looks after one fit on batches, of which those since the copy are kept.
+
+    Parameters
+    ----------
+    run : StreamRun
+    """
+
+    def __init__(self, run: StreamRun) -> None:
+        super().__init__(run.model)
+        self.run = run
+        self.kept: list[Rows] = []
+        self._copy()
+
+    def _copy(self) -> None:
+        run = self.run
+        step, totals = self.model.optimizer.iterations, run.training.totals
+        self.snapshot = _Snapshot(self.model, run.epoch, run.batch, step, totals)
+        self.parts = len(run.training.kept)
+        self.kept, self.bytes = [], 0
+
+    def before(self, rows: Rows, each: bool) -> None:
+        """Notes the batch that comes, and makes a new copy before it where it is time to.
+
+        Parameters
+        ----------
+        rows : Rows
+        each : bool
+            Whether Python is called between batches, and so may change anything.
+        """
+        full = self.bytes > _KEPT
+        if each or full or self.run.epoch != self.snapshot.epoch or self.snapshot.is_old():
+            self._copy()
+        self.kept.append(rows)
+        self.bytes += sum(array.nbytes for array in rows.sources)
+
+    def _first_bad_batch(self) -> int:
+        return self.run.batch
+
+    def _go_to(self, batch: int) -> None:
+        run, snapshot = self.run, self.snapshot
+        snapshot.restore()
+        run.training.go_back(snapshot.totals, self.parts)
+        self.model.optimizer.iterations = snapshot.step
+        for rows in self.kept[: batch - snapshot.batch]:
+            run.update(rows)
+        run.batch = batch
+
+    def _look_into(self, batch: int) -> Finding:
+        rows = self.kept[batch - self.snapshot.batch]
+        place = rows.count, 0, None
+        return self._step_through(batch, rows, np.arange(rows.count), place, self.run.seed)
 
 
 class _Look:
@@ -214,10 +315,10 @@ class _Look:
         ends = node.name in ("accumulate", "penalty") or node.name.endswith("_update")
         return ends and any(root(tensor) in self.bad for tensor in made)
 
-    def verdict(self, run: Run, rows: np.ndarray) -> tuple[str, str, str, str]:
+    def verdict(self, model: Model, rows: np.ndarray) -> tuple[str, str, str, str]:
         """(part, layer, what, text)."""
         if self.bad_feed is not None:
-            return self._data(run, int(rows[self.bad_feed[1]]))
+            return self._data(model, int(rows[self.bad_feed[1]]))
         node = self.end
         if node is None:
             return (
@@ -242,13 +343,13 @@ class _Look:
     def _made_before(self, tensor: Tensor, node: Node) -> bool:
         return tensor in self.bad and self.bad[tensor][0] is not node
 
-    def _data(self, run: Run, row: int) -> tuple[str, str, str, str]:
+    def _data(self, model: Model, row: int) -> tuple[str, str, str, str]:
         assert self.bad_feed is not None
-        index, inputs = self.bad_feed[0], run.model.input_names
+        index, inputs = self.bad_feed[0], model.input_names
         names = [f"the input {n!r}" if len(inputs) > 1 else "x" for n in inputs]
-        names += [f"the target {t.name!r}" if len(run.model.targets) > 1 else "y"
-                  for t in run.model.targets]  # fmt: skip
-        name = [*names, *["sample_weight"] * len(run.model.targets)][index]
+        names += [f"the target {t.name!r}" if len(model.targets) > 1 else "y"
+                  for t in model.targets]  # fmt: skip
+        name = [*names, *["sample_weight"] * len(model.targets)][index]
         return "data", "", name, f"the data, row {row} of {name}"
 
     def _op(self, node: Node, count: str) -> tuple[str, str, str, str]:

@@ -21,7 +21,7 @@ from fastdl.callbacks import CallbackList, History
 from fastdl.kernels import runner
 from fastdl.model import Busy, Model
 from fastdl.progress import Progress, format_logs, format_seconds
-from fastdl.training import NOT_FINITE, FitData, Run, check_counts, fit_data, whole
+from fastdl.training import NOT_FINITE, FitData, Run, check_counts, fit_data, not_finite, whole
 
 __all__ = ["FitManyError", "SharedData", "fit_all", "fit_many"]
 
@@ -418,13 +418,7 @@ def _lowest(histories: dict[int, History]) -> dict[str, float]:
 
 
 def _report_what_is_not_finite(histories: list[History | None]) -> None:
-    bad = [
-        index
-        for index, history in enumerate(histories)
-        if history is not None
-        and history.history.get("loss")
-        and not math.isfinite(history.history["loss"][-1])
-    ]
+    bad = [i for i, h in enumerate(histories) if h is not None and not_finite(h) is not None]
     if bad:
         warnings.warn(
             f"fit_many: the loss of {len(bad)} of {len(histories)} models is not finite "

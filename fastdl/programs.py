@@ -136,6 +136,11 @@ class Compiled:
         return self
 
     @property
+    def losses(self) -> int:
+        """How many columns, the first ones, are losses: of each a sum and a count."""
+        return sum(column.weight != 0 for column in self.columns)
+
+    @property
     def names(self) -> list[str]:
         """What `logs` and `kept_logs` give."""
         return [*(c.name for c in self.columns), *(k.name for k in self.kept)]

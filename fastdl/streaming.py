@@ -22,6 +22,7 @@ from fastdl import resume
 from fastdl.callbacks import CallbackList, History, TerminateOnNaN
 from fastdl.callbacks.norms import NormRecorder
 from fastdl.data import Rows
+from fastdl.diagnosis import BatchWatch
 from fastdl.kernels.course import epoch_order
 from fastdl.metrics.base import plain
 from fastdl.programs import Compiled, compiled
@@ -198,13 +199,17 @@ class _Epoch:
         """Nothing has been added up yet."""
         self.totals, self.kept = None, []
 
+    def prepare(self, rows: Rows) -> Compiled:
+        """Makes the program for such a batch."""
+        self.program = compiled(self.model, self.kind, rows.count, rows.weighted, self.norms)
+        return self.program.check_batches(rows.count, rows.count)
+
     def run(self, rows: Rows, **context: Any) -> None:
         """One batch."""
-        self.program = compiled(self.model, self.kind, rows.count, rows.weighted, self.norms)
-        self.program.check_batches(rows.count, rows.count)
-        native = self.program.lowered.program
-        with self.program.lock:
-            results = self.program.results(rows.count)
+        program = self.prepare(rows)
+        native = program.lowered.program
+        with program.lock:
+            results = program.results(rows.count)
             native.bind(rows.sources, results)
             try:
                 native.totals[:] = 0.0 if self.totals is None else self.totals
@@ -215,16 +220,23 @@ class _Epoch:
         if results:
             self.kept.append(results)
 
+    def go_back(self, totals: np.ndarray | None, parts: int) -> None:
+        """Forgets what has been added since, and all but so many parts of ``kept``."""
+        self.totals, self.kept = totals, self.kept[:parts]
+
     @property
     def finite(self) -> bool:
-        """Whether the loss is."""
-        assert self.totals is not None
-        return bool(np.isfinite(self.totals[0]))
+        """Whether the losses are."""
+        assert self.program is not None and self.totals is not None
+        return bool(np.isfinite(self.totals[: 2 * self.program.losses : 2]).all())
 
     def logs(self, kept: bool) -> dict[str, Any]:
         """Losses and metrics of the batches so far; with ``kept`` those of all rows too."""
-        assert self.program is not None and self.totals is not None
-        logs = self.program.logs(self.totals)
+        assert self.program is not None
+        totals = self.totals
+        if totals is None:  # a watched fit went back to the beginning
+            totals = np.zeros_like(self.program.lowered.program.totals)
+        logs = self.program.logs(totals)
         if kept and self.kept:
             whole = [np.concatenate(parts) for parts in zip(*self.kept, strict=True)]
             logs.update(self.program.kept_logs(whole))
@@ -313,7 +325,8 @@ class StreamRun:
         for callback in (self.history, *listeners.callbacks):
             callback.set_model(model)
             callback.set_params(params)
-        self.watching = any(isinstance(c, TerminateOnNaN) for c in listeners.callbacks)
+        self.watching = [c for c in listeners.callbacks if isinstance(c, TerminateOnNaN)]
+        self.watch: BatchWatch | None = None
         model.history = self.history
         model.stop_training = place is not None and place.stopped
 
@@ -353,10 +366,7 @@ class StreamRun:
     def _restore_model(self, place: resume.Place, rows_of: Callable[[Any], Rows]) -> None:
         """Gives the model what the file has, if the file is of this fit."""
         for rows in self.batches.of_epoch(place.epoch):  # one builds the model, and says what it is
-            training = self.training
-            training.program = compiled(
-                self.model, "train", rows.count, rows.weighted, training.norms
-            )
+            self.training.prepare(rows)
             break
         self.batches.close()
         place.check(self)
@@ -397,8 +407,15 @@ class StreamRun:
         self.listeners.on_train_end(logs)
         return self.history
 
+    def update(self, rows: Rows) -> None:
+        """Trains on a batch."""
+        optimizer, rate = self.model.optimizer, self.model.optimizer.learning_rate
+        step = optimizer.iterations + 1
+        self.training.run(rows, step=step, seed=self.seed, learning_rate=rate)
+        optimizer.iterations = step
+
     def _epoch(self, epoch: int) -> dict[str, Any]:
-        model, listeners, optimizer = self.model, self.listeners, self.model.optimizer
+        model, listeners = self.model, self.listeners
         self.progress.start(f"Epoch {epoch + 1}/{self.epochs}")
         training, shown, self.epoch = self.training, time.monotonic(), epoch
         if not self.batch:  # of an epoch that is resumed within, the hook has been called
@@ -407,9 +424,16 @@ class StreamRun:
         for rows in self.batches.of_epoch(epoch, self.batch):
             if listeners.needs_batches:
                 listeners.on_train_batch_begin(self.batch, {})
-            rate = optimizer.learning_rate
-            training.run(rows, step=optimizer.iterations + 1, seed=self.seed, learning_rate=rate)
-            optimizer.iterations += 1
+            if self.watching:
+                training.prepare(rows)  # and with it the optimizer's state
+                self.watch = self.watch or BatchWatch(self)
+                self.watch.before(rows, listeners.needs_batches)
+            self.update(rows)
+            if self.watch is not None and not training.finite:
+                finding = self.watch.find()
+                for callback in self.watching:
+                    callback.found(finding)
+                break
             self.done += 1
             self.batch += 1
             if listeners.needs_batches:
@@ -418,8 +442,6 @@ class StreamRun:
             if self.progress.interval and time.monotonic() - shown > self.progress.interval:
                 self.progress.update(self.batch, training.logs(False))
                 shown = time.monotonic()
-            if self.watching and not training.finite:
-                model.stop_training = True
             if model.stop_training:
                 break
         logs = training.logs(True)

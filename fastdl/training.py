@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from fastdl.model import Model
 
 __all__ = [
-    "NOT_FINITE", "FitData", "Run", "check_counts", "evaluate", "fit", "fit_data", "predict",
-    "test_on_batch", "train_on_batch", "whole",
+    "NOT_FINITE", "FitData", "Run", "check_counts", "evaluate", "fit", "fit_data", "not_finite",
+    "predict", "test_on_batch", "train_on_batch", "whole",
 ]  # fmt: skip
 
 #: Rows of a batch of evaluate and predict, where the user does not say.
@@ -93,34 +93,46 @@ def fit(
             whole("steps_per_epoch", steps_per_epoch, 1)
         if validation_data is not None and not is_stream(validation_data):
             validation_data = _validation_rows(model, validation_data)
-        return _reported(model, StreamRun(
+        run: Run | StreamRun = StreamRun(
             *(model, x, rows_of, steps_per_epoch, validation_data, validation_steps),
             *(int(epochs), int(initial_epoch), bool(shuffle), listeners),
             lambda batches: _progress(batches, verbose, listeners),
             place or _backup(listeners),
-        ).go())  # fmt: skip
+        )
+        return _reported(model, run)
     if steps_per_epoch is not None or validation_steps is not None:
         raise ValueError("fit: steps_per_epoch and validation_steps are for batches, not arrays")
     data = fit_data(
         model, x, y, validation_split, validation_data, class_weight, sample_weight, stratify
     )
     run = Run(model, data, batch_size, epochs, verbose, listeners, shuffle, initial_epoch, place)
+    return _reported(model, run)
+
+
+def _reported(model: Model, run: Run | StreamRun) -> History:
+    """Trains; warns where a loss is not finite and no watch has said so."""
     history = run.go()
-    return history if run.watching else _reported(model, history)
-
-
-def _reported(model: Model, history: History) -> History:
-    """The history; with a warning where the loss is not finite."""
-    losses = history.history.get("loss", [])
-    if losses and not math.isfinite(losses[-1]):
-        first = next(i for i, loss in enumerate(losses) if not math.isfinite(loss))
+    bad = not_finite(history)
+    if bad is not None and not any(watch.finding for watch in run.watching):
+        what, value, epoch = bad
         warnings.warn(
-            f"{model.name}: the loss became {losses[first]} in epoch "
-            f"{history.epoch[first] + 1}; {NOT_FINITE}",
+            f"{model.name}: the {what} became {value} in epoch {epoch + 1}; {NOT_FINITE}",
             RuntimeWarning,
             stacklevel=4,  # the line that called Model.fit
         )
     return history
+
+
+def not_finite(history: History) -> tuple[str, float, int] | None:
+    """The first loss of a fit that is not finite, on training or on validation data: what it is
+    called, its value and its epoch."""
+    for name, what in (("loss", "loss"), ("val_loss", "validation loss")):
+        losses = history.history.get(name, [])
+        if not math.isfinite(sum(losses)):
+            for epoch, loss in zip(history.epoch, losses, strict=True):
+                if not math.isfinite(loss):
+                    return what, loss, epoch
+    return None
 
 
 def check_counts(batch_size: Any, epochs: Any, initial_epoch: Any) -> None:
