@@ -17,6 +17,8 @@ from fastdl.gpu import (  # noqa: F401  (importing a family registers its ops)
     activations,
     arithmetic,
     losses,
+    norms,
+    pooling,
     products,
     random,
     recurrence,

@@ -19,7 +19,8 @@ typedef unsigned int uint32;
 typedef unsigned long long uint64;
 
 #define KERNEL extern "C" __global__ void
-#define DEVICE static __device__ __forceinline__
+#define METHOD __device__ __forceinline__
+#define DEVICE static METHOD
 
 /* What changes from batch to batch; it lies on the device, so that a captured graph can be replayed.
  * fastdl/gpu/core.py has the same fields. */

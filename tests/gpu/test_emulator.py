@@ -39,14 +39,24 @@ def product_is_right():
     return np.allclose(gpu.matmul_nn(a, b), a @ b)
 
 
+def gradient_is_right():
+    generator = np.random.default_rng(0)
+    x, grad_out = generator.random((2, 50, 40))
+    given = (grad_out, x, x.mean(0), x.var(0))
+    results = [m.batchnorm_backward(*given) for m in (gpu, kernels)]
+    return all(np.allclose(a, b) for a, b in zip(*results, strict=True))
+
+
 @pytest.mark.parametrize(
-    ("family", "is_right"), [("losses", loss_is_right), ("products", product_is_right)]
+    ("family", "is_right"),
+    [("losses", loss_is_right), ("products", product_is_right), ("norms", gradient_is_right)],
 )
 def test_every_barrier_is_needed(family, is_right):
     barrier = "__syncthreads();"
     reductions = sources.text(family).index("ROW_REDUCTION(real, row_sum")
     inside = sources.text(family)[:reductions].count(barrier)
-    # the loss needs those of common.cuh; a product its own first two, before `column_sums`
+    # the loss needs those of common.cuh; the others their own first two (a product's come before
+    # those of `column_sums`)
     chosen = range(inside) if family == "losses" else range(inside, inside + 2)
     for order in ORDERS:
         device.use(Emulator(order))
