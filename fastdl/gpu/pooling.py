@@ -18,7 +18,8 @@ def _windows(call: Call) -> None:
     if options["padding"] == "same":  # where their number is odd, the one more is behind
         ends = [(lengths[n] - 1) * s + k for n, s, k in zip("PQ", strides, sizes, strict=True)]
         before = [max(0, e - lengths[n]) // 2 for e, n in zip(ends, "HW", strict=True)]
+    arrays = [call[a.name] for a in call.op.arguments]
     call.elements(
-        call.op.name, call.size(call.op.arguments[0].name),
-        *(call[a.name] for a in call.op.arguments), call.rows, *(lengths[letter] for letter in "HWCPQ"), *sizes, *strides, *before,
+        call.op.name, call.size(call.op.arguments[0].name), *arrays,
+        call.rows, *(lengths[letter] for letter in "HWCPQ"), *sizes, *strides, *before,
     )  # fmt: skip
