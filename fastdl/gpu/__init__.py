@@ -16,12 +16,15 @@ from typing import Any
 from fastdl.gpu import (  # noqa: F401  (importing a family registers its ops)
     activations,
     arithmetic,
+    functions,
     losses,
+    moves,
     norms,
     pooling,
     products,
     random,
     recurrence,
+    reductions,
     updates,
 )
 from fastdl.gpu.call import Function

@@ -16,7 +16,7 @@ import numpy as np
 
 from fastdl.kernels.table import DYNAMIC_OPTIONS, OPS, Op
 
-__all__ = ["CONTEXT", "HOSTS", "Call", "Driver", "Family", "Host"]
+__all__ = ["CONTEXT", "HOSTS", "Call", "Driver", "Family", "Host", "power_of_two"]
 
 #: The struct Context of common.cuh.
 CONTEXT = np.dtype(
@@ -51,7 +51,7 @@ class Driver(Protocol):
         """Runs it. Arguments are arrays, None (a null pointer), int and float."""
 
 
-def _power_of_two(count: int) -> int:
+def power_of_two(count: int) -> int:
     """The least one that is not below."""
     return 1 << max(count - 1, 0).bit_length()
 
@@ -144,7 +144,7 @@ class Call:
 
     def by_rows(self, kernel: str, count: int, width: int, *arguments: Any) -> None:
         """Launches a kernel of ROW and EACH_COLUMN over ``count`` rows of this width."""
-        threads = min(_power_of_two(width), _WARP) if width <= _NARROW else _BLOCK
+        threads = min(power_of_two(width), _WARP) if width <= _NARROW else _BLOCK
         each = _BLOCK // threads
         self.launch(kernel, -(-count // each), (threads, each), *arguments)
 

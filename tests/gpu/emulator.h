@@ -280,6 +280,7 @@ inline int lane() { return thread % WARP_SIZE; }
 inline void __syncthreads() { emulated::wait(emulated::AT_BARRIER); }
 inline void __syncwarp(unsigned mask = 0xffffffffu) { emulated::exchange(mask, 0, 0); }
 inline void __threadfence() {}
+inline int __ffs(unsigned bits) { return __builtin_ffs((int)bits); }
 
 template <class T> T __shfl_sync(unsigned mask, T x, int lane, int = 32) {
     return emulated::exchange(mask, x, lane);

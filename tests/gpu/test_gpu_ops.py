@@ -69,7 +69,7 @@ def test_nan_in_updates(name, dtype, on):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", [n for n in shared.ELEMENTWISE if n in HOSTS and "_forward" in n])
+@pytest.mark.parametrize("name", [n for n in shared.SPECIAL if n in HOSTS])
 def test_special_values(name, dtype, on):
     shared.test_special_values(name, dtype, on)
 
