@@ -18,6 +18,7 @@ from fastdl.gpu import (  # noqa: F401  (importing a family registers its ops)
     arithmetic,
     functions,
     losses,
+    metrics,
     moves,
     norms,
     pooling,
@@ -25,6 +26,7 @@ from fastdl.gpu import (  # noqa: F401  (importing a family registers its ops)
     random,
     recurrence,
     reductions,
+    sums,
     updates,
 )
 from fastdl.gpu.call import Function

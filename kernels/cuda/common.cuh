@@ -36,6 +36,7 @@ enum { WARP = 32, MOST_WARPS = 32 };
 
 #define INFINITE ((real)__int_as_float(0x7f800000))
 #define NOT_A_NUMBER ((real)__int_as_float(0x7fc00000))
+#define INT64_LARGEST ((int64)0x7fffffffffffffff)
 
 /* NaN in b stays, NaN in a is passed over, as the CPU's bodies have it. */
 DEVICE real maximum(real a, real b) { return a > b ? a : b; }

@@ -17,6 +17,58 @@ DEVICE real log_clipped(real p) {
 /* NaN is not outside: it has to reach the gradient. */
 DEVICE bool outside(real p) { return p < CLIP_LOW || p > CLIP_HIGH; }
 
+/* --- elementwise: means over a row ------------------------------------------------------------- */
+
+enum {
+    MEAN_SQUARED_ERROR, MEAN_ABSOLUTE_ERROR, HUBER, BINARY_CROSSENTROPY,
+    BINARY_CROSSENTROPY_OF_LOGITS
+};
+
+/* The loss of one output, and its derivative. `option` is huber's delta, or the smoothing. */
+DEVICE real each_loss(int64 kind, real x, real t, real option, real *slope) {
+    const real d = x - t;
+    if (kind == MEAN_SQUARED_ERROR) {
+        *slope = 2 * d;
+        return d * d;
+    }
+    if (kind == MEAN_ABSOLUTE_ERROR) {
+        *slope = sign(d);
+        return fabs(d);
+    }
+    if (kind == HUBER) {
+        const real inner = clamp(d, option); /* d, kept within delta */
+        *slope = inner;
+        return inner * (d - inner * (real)0.5);
+    }
+    t = t * (1 - option) + option * (real)0.5;
+    if (kind == BINARY_CROSSENTROPY_OF_LOGITS) {
+        const real small = exp(-fabs(x));
+        *slope = (x < 0 ? small : (real)1) / (1 + small) - t;
+        return maximum(0, x) - x * t + log1p(small);
+    }
+    *slope = outside(x) ? (real)0 : (x - t) / (x * (1 - x));
+    return -(t * log_clipped(x)) - (1 - t) * log_clipped(1 - x);
+}
+
+KERNEL elementwise(real *loss, real *grad_pred, const real *pred, const real *target,
+                   const real *weight, double factor, int64 kind, double option, int64 rows,
+                   int64 C) {
+    const int64 row = ROW;
+    if (row >= rows) return;
+    const real f = (weight ? (real)factor * weight[row] : (real)factor) / (real)C;
+    real sum = 0;
+    EACH_COLUMN(i, C) {
+        const int64 at = row * C + i;
+        real slope;
+        sum += each_loss(kind, pred[at], target[at], (real)option, &slope);
+        if (grad_pred) grad_pred[at] = f * slope;
+    }
+    sum = row_sum(sum);
+    if (loss && threadIdx.x == 0) loss[row] = sum / (real)(C ? C : 1);
+}
+
+/* --- categorical ------------------------------------------------------------------------------- */
+
 /* A row's target: given, or a label, which is `base` everywhere and `hot` more at one place. */
 struct Target {
     const real *target; /* NULL: a label */

@@ -11,7 +11,7 @@ from emulator import Emulator
 from test_bad_input import bad_calls
 
 from fastdl import gpu, kernels
-from fastdl.gpu import device
+from fastdl.gpu import device, metrics, moves
 from fastdl.gpu.core import HOSTS
 from fastdl.kernels.table import OPS
 
@@ -125,3 +125,23 @@ def test_products_cut_along_the_depth_and_in_large_tiles(sizes, on):
     np.testing.assert_array_equal(module.dense_forward(a, b, bias), a @ b + bias)
     np.testing.assert_array_equal(module.matmul_tn(np.ascontiguousarray(a.T), b), a @ b)
     np.testing.assert_array_equal(module.matmul_nt(a, np.ascontiguousarray(b.T)), a @ b)
+
+
+def test_rows_by_label_in_several_stretches(on, monkeypatch):
+    """Sums of the rows of each label, which are looked for among a part of the rows at a time."""
+    monkeypatch.setattr(moves, "_ROWS", 100)
+    monkeypatch.setattr(metrics, "_CHUNK", 100)
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 7, 250)
+    grad_out, pred = (generator.integers(-9, 10, (250, n)).astype(np.float32) for n in (150, 7))
+    module = cases_module.kernels
+    for own in (True, False):
+        weights = generator.integers(0, 5, 250).astype(np.float32) if own else None
+        got, wanted = np.ones((7, 7)), np.ones((7, 7))
+        module.confusion_update(got, pred, labels, weights)
+        kernels.confusion_update(wanted, pred, labels, weights)
+        np.testing.assert_array_equal(got, wanted)
+    got, wanted = np.empty((9, 150), np.float32), np.empty((9, 150), np.float32)
+    module.take_backward(grad_out, labels, grad_weight=got)
+    kernels.take_backward(grad_out, labels, grad_weight=wanted)
+    np.testing.assert_array_equal(got, wanted)
