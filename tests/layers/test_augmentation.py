@@ -31,6 +31,17 @@ def test_flips_are_exact_and_happen_by_chance(which):
     assert (same ^ other).all() and 8 < same.sum() < 32
 
 
+def test_numbers_that_are_not_finite_stay_in_their_place():
+    images = IMAGES.copy()
+    images[:, 2, 1, 0], images[:, 4, 3, 1] = np.nan, np.inf
+    out = kernels.augment(images, horizontal=True, vertical=True, seed=3)
+    for image, given in zip(out, images, strict=True):
+        flips = (given, given[::-1], given[:, ::-1], given[::-1, ::-1])
+        assert any(np.array_equal(image, flip, equal_nan=True) for flip in flips)
+    moved = kernels.augment(images, width_shift=0.3, fill="nearest", seed=3)
+    assert np.isfinite(moved[:, [0, 1, 3, 5]]).all() and np.isnan(moved[:, 2]).any()
+
+
 def test_an_image_moves_by_a_share_of_its_size():
     ramp = np.broadcast_to(np.arange(100.0)[:, None, None], (1, 100, 3, 1)).repeat(50, 0)
     out = kernels.augment(ramp, height_shift=0.2, fill="nearest", seed=1)
