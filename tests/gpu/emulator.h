@@ -26,7 +26,7 @@
 #define __noinline__ __attribute__((noinline))
 #define __restrict__
 #define __launch_bounds__(...)
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
 #define __shared__ static __attribute__((section("emulated_shared")))
 
 using std::ceil; using std::cos; using std::erf; using std::erfc; using std::exp; using std::expm1;

@@ -1,0 +1,105 @@
+/* Tiles of a product, for matrices and for convolutions: what a block of 256 threads does.
+ *
+ * The tile's elements, sums along the depth, lie in the threads' registers. Slices of both operands,
+ * DEPTH deep, come to shared memory while the slice before is multiplied. An operand is a type with
+ *
+ *     void fetch(real *mine, int64 depth, int64 end)
+ *
+ * which gets this thread's share of the slice from `depth`, with 0 from `end` on and outside of the
+ * operand, and with LINED: whether what lies together lies along the depth.
+ */
+#pragma once
+#include "activation.cuh"
+
+enum { SIDE = 16, THREADS = SIDE * SIDE, DEPTH = 16, PADDING = 4 };
+
+/* Room for a slice, a multiple of 16 bytes wide. */
+#define SLICE(name, LONG) __shared__ __align__(16) real name[DEPTH * ((LONG) + PADDING)]
+
+/* A slice of an operand, LONG across: element k of a thread's share lies at across(k), deep(k). */
+template <int LONG, bool LINED> struct Slice {
+    enum { SHARE = LONG * DEPTH / THREADS, STRIDE = LONG + PADDING };
+
+    static METHOD int at(int k) { return threadIdx.y * SIDE + threadIdx.x + k * THREADS; }
+    static METHOD int across(int k) { return LINED ? at(k) / DEPTH : at(k) % LONG; }
+    static METHOD int deep(int k) { return LINED ? at(k) % DEPTH : at(k) / LONG; }
+    static METHOD void put(real *slice, const real *mine) {
+#pragma unroll
+        for (int k = 0; k < SHARE; k++) slice[deep(k) * STRIDE + across(k)] = mine[k];
+    }
+};
+
+/* A matrix as an operand: rows are `stride` apart; `first` of `length` along its long axis. */
+template <int LONG, bool LINED_> struct Matrix {
+    enum { LINED = LINED_ };
+    typedef Slice<LONG, LINED> Part;
+    const real *from;
+    int64 stride, first, length;
+
+    METHOD void fetch(real *mine, int64 depth, int64 end) const {
+#pragma unroll
+        for (int k = 0; k < Part::SHARE; k++) {
+            const int64 i = first + Part::across(k), d = depth + Part::deep(k);
+            mine[k] = i < length && d < end ? from[LINED ? i * stride + d : d * stride + i]
+                                            : (real)0;
+        }
+    }
+};
+
+/* M x N elements: thread (x, y) has groups of rows that lie together, for wide loads from shared
+ * memory, and every 16th column, so that a warp writes lines. */
+template <int M, int N> struct Tile {
+    enum { DOWN = M / SIDE, ACROSS = N / SIDE, GROUP = DOWN < 4 ? DOWN : 4 };
+    real sum[DOWN][ACROSS];
+
+    static METHOD int row(int i) { return (i / GROUP * SIDE + threadIdx.y) * GROUP + i % GROUP; }
+    static METHOD int column(int j) { return threadIdx.x + SIDE * j; }
+
+    template <class A, class B>
+    METHOD void multiply(const A &a, const B &b, int64 begin, int64 end, real *slice_a,
+                         real *slice_b) {
+        typedef Slice<M, A::LINED> PartA;
+        typedef Slice<N, B::LINED> PartB;
+        real next_a[PartA::SHARE], next_b[PartB::SHARE];
+#pragma unroll
+        for (int i = 0; i < DOWN; i++)
+#pragma unroll
+            for (int j = 0; j < ACROSS; j++) sum[i][j] = 0;
+
+        a.fetch(next_a, begin, end);
+        b.fetch(next_b, begin, end);
+        for (int64 d = begin; d < end; d += DEPTH) {
+            PartA::put(slice_a, next_a);
+            PartB::put(slice_b, next_b);
+            __syncthreads();
+            if (d + DEPTH < end) {
+                a.fetch(next_a, d + DEPTH, end);
+                b.fetch(next_b, d + DEPTH, end);
+            }
+#pragma unroll
+            for (int k = 0; k < DEPTH; k++) {
+                real x[DOWN], y[ACROSS];
+#pragma unroll
+                for (int i = 0; i < DOWN; i++) x[i] = slice_a[k * PartA::STRIDE + row(i)];
+#pragma unroll
+                for (int j = 0; j < ACROSS; j++) y[j] = slice_b[k * PartB::STRIDE + column(j)];
+#pragma unroll
+                for (int i = 0; i < DOWN; i++)
+#pragma unroll
+                    for (int j = 0; j < ACROSS; j++) sum[i][j] += x[i] * y[j];
+            }
+            __syncthreads();
+        }
+    }
+};
+
+/* What is done to finished elements: of a product whose depth is cut into parts, by `merge`. */
+struct Epilogue {
+    const real *bias;
+    int64 activation;
+    real alpha;
+
+    METHOD real operator()(real x, int64 column) const {
+        return ::activation(activation, bias ? x + bias[column] : x, alpha);
+    }
+};
