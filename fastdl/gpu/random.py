@@ -1,4 +1,4 @@
-"""Dropout: the CPU's masks."""
+"""Dropout and noise by the CPU's random words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from fastdl.gpu.core import Call, Family
 random = Family("random")
 
 
-@random.host("dropout_forward", "dropout_backward")
+@random.host("dropout_forward", "dropout_backward", "gaussian_noise_forward")
 def _four_elements_a_thread(call: Call) -> None:
     call.elements(call.op.name, -(-call.rows // 4), *call.arguments())
