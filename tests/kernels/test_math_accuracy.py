@@ -112,7 +112,7 @@ def assert_within_ulp(actual, expected, bound):
 
 
 # Measured on the grid, and rounded up.
-BOUNDS = {"elu": 1.5, "selu": 2, "gelu": 4, "sigmoid": 2, "tanh": 3, "softplus": 2, "silu": 3}
+BOUNDS = {"elu": 1.5, "selu": 2, "gelu": 4, "sigmoid": 2.5, "tanh": 3, "softplus": 2, "silu": 3}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -146,7 +146,7 @@ def test_exp_and_sigmoid_as_slopes(isa, dtype):
     wide = x.astype(real)
     expected = np.where(x > 0, 1, exp(np.minimum(wide, 0)))
     assert_within_ulp(kernels.elu_backward(ones, x, alpha=1.0), expected, 1.5)
-    assert_within_ulp(kernels.softplus_backward(ones, x), 1 / (1 + exp(-wide)), 2)
+    assert_within_ulp(kernels.softplus_backward(ones, x), 1 / (1 + exp(-wide)), 2.5)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
