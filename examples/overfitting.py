@@ -31,7 +31,30 @@ def network(remedy):
     return model
 
 
-def main(rows=150, epochs=100, verbose=True):
+def save_curves(path, histories):
+    """Draws each remedy's loss on its own and on other digits."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(2, 3, figsize=(11, 6), sharex=True, sharey=True)
+    for remedy, history, axes in zip(REMEDIES, histories, panels.flat, strict=True):
+        epochs = [epoch + 1 for epoch in history.epoch]
+        axes.plot(epochs, history.history["loss"], label="own digits")
+        axes.plot(epochs, history.history["val_loss"], label="other digits")
+        axes.set(title=remedy, yscale="log")
+    for axes in panels[1]:
+        axes.set_xlabel("epoch")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("loss")
+    panels[0, 0].legend()
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def main(rows=150, epochs=100, picture=None, verbose=True):
     """Returns of each remedy the losses on own and on other digits, the accuracy, the epochs."""
     (x, y), (x_test, y_test) = _digits.load()
     x, y = x[:rows], y[:rows]
@@ -65,10 +88,14 @@ def main(rows=150, epochs=100, verbose=True):
         print(f"{'remedy':20}{'epochs':>7}{'loss':>9}{'on others':>11}{'gap':>8}{'accuracy':>10}")
         for remedy, (own, others, accuracy, ran) in found.items():
             print(f"{remedy:20}{ran:7}{own:9.4f}{others:11.4f}{others - own:8.4f}{accuracy:10.3f}")
+    if picture:
+        save_curves(picture, histories)
     return found
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=100)
-    main(epochs=parser.parse_args().epochs)
+    parser.add_argument("--picture", help="PNG file for the curves; needs matplotlib")
+    arguments = parser.parse_args()
+    main(epochs=arguments.epochs, picture=arguments.picture)

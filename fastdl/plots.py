@@ -93,14 +93,14 @@ def plot_history(history: History, path: str | os.PathLike[str] | None = None) -
 
 
 def curves(history: History) -> list[str]:
-    """The names of what has a curve, those of validation left out.
+    """The names of what has a curve, those of validation and of arrays left out.
 
     Raises
     ------
     ValueError
         If no epoch has run.
     """
-    known = history.history
+    known = [name for name, values in history.history.items() if not np.ndim(values[-1])]
     names = list(dict.fromkeys(name.removeprefix("val_") for name in known))
     if not names or not history.epoch:
         raise ValueError("there is nothing to draw: no epoch has run")

@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+import numpy as np
+
 from fastdl._optional import optional
 
 __all__ = ["Progress", "format_logs", "format_seconds", "resolve_verbose"]
@@ -67,11 +69,15 @@ def format_seconds(seconds: float) -> str:
 def format_logs(logs: Mapping[str, Any] | None) -> str:
     """Return the logs as ``loss: 0.2513 - accuracy: 0.9312``; small numbers with an exponent.
 
+    Metrics that are arrays, which would not fit on a line, are left out.
+
     >>> format_logs({"loss": 0.25134, "lr": 1e-5})
     'loss: 0.2513 - lr: 1.0000e-05'
     """
     parts = []
     for name, value in (logs or {}).items():
+        if np.ndim(value):
+            continue
         try:
             number = float(value)
         except (TypeError, ValueError):

@@ -11,6 +11,8 @@ import os
 import platform
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastdl._files import replacing
 from fastdl.kernels import dispatch
 from fastdl.plots import curves, title
@@ -29,6 +31,7 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   max-width: 62rem; margin: 2rem auto; padding: 0 1.2rem; }
 h1 { font-size: 1.5rem; margin: 0 0 .2rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; }
+h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
 .under { color: var(--faint); margin: 0 0 1.2rem; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; }
 @media (max-width: 30rem) { .charts { grid-template-columns: 1fr; } }
@@ -121,11 +124,26 @@ def _results(history: History) -> str:
     """The last value of everything, and the best."""
     rows = ['<tr><th></th><th class="number">last</th><th class="number">lowest</th>'
             '<th class="number">highest</th></tr>']  # fmt: skip
+    arrays = []
     for name, values in history.history.items():
+        if np.ndim(values[-1]):
+            arrays.append(f"<h3>{html.escape(_spelled(name))}, last</h3>{_array(values[-1])}")
+            continue
         shown = [v for v in values if isinstance(v, (int, float)) and math.isfinite(v)]
         cells = [values[-1], min(shown, default=math.nan), max(shown, default=math.nan)]
         numbers = "".join(f'<td class="number">{v:.5g}</td>' for v in cells)
         rows.append(f"<tr><th>{html.escape(_spelled(name))}</th>{numbers}</tr>")
+    return f'<div class="wide"><table>{"".join(rows)}</table></div>{"".join(arrays)}'
+
+
+def _array(value: np.ndarray) -> str:
+    """The numbers of each class, or of each pair of them: the true one down, the other across."""
+    lines = value.reshape(-1, value.shape[-1])
+    head = "".join(f'<th class="number">{i}</th>' for i in range(lines.shape[1]))
+    rows = [f"<tr><th></th>{head}</tr>"]
+    for i, line in enumerate(lines):
+        cells = "".join(f'<td class="number">{number:.5g}</td>' for number in line)
+        rows.append(f"<tr><th>{i if len(lines) > 1 else ''}</th>{cells}</tr>")
     return f'<div class="wide"><table>{"".join(rows)}</table></div>'
 
 

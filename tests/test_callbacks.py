@@ -1,6 +1,8 @@
 """Callbacks: who is called, when, what training need not call; and what each of them does."""
 
+import csv
 import io
+import json
 import sys
 import types
 
@@ -379,6 +381,8 @@ def test_checkpoint_keeps_the_best_alone_under_formatted_names(tmp_path, capsys)
     np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
     with pytest.raises(ValueError, match=r"names 'acc', but the logs have epoch, loss, mae"):
         network().fit(*data(), verbose=0, callbacks=[ModelCheckpoint(tmp_path / "{acc}")])
+    with pytest.raises(ValueError, match="cannot be filled in"):
+        network().fit(*data(), verbose=0, callbacks=[ModelCheckpoint(tmp_path / "{loss:d}")])
 
 
 def test_checkpoint_of_weights_alone(tmp_path):
@@ -443,3 +447,23 @@ def test_tensorboard_files_can_be_read(tmp_path):
     for name in ("train", "validation"):
         (file,) = (tmp_path / name).iterdir()
         assert b"epoch_loss" in file.read_bytes()
+
+
+def test_metrics_that_are_arrays(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(Writer, "told", [])
+    monkeypatch.setitem(sys.modules, "tensorboardX", types.SimpleNamespace(SummaryWriter=Writer))
+    model = fastdl.Sequential([fastdl.layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy", [fastdl.metrics.ConfusionMatrix()])
+    x, y = np.eye(3), [0, 1, 2]
+    log = CSVLogger(tmp_path / "log.csv")
+    history = model.fit(x, y, epochs=2, verbose=2, callbacks=[log, TensorBoard(tmp_path)])
+    matrix = history.history["confusion_matrix"][-1]
+    with open(tmp_path / "log.csv", newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert json.loads(last["confusion_matrix"]) == matrix.tolist()
+    tags = {told[1] for told in Writer.told if told[0] == "train"}
+    assert {f"epoch_confusion_matrix/{i}/{j}" for i in range(3) for j in range(3)} < tags
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and "confusion" not in lines[0]  # not on the line of an epoch
+    with pytest.raises(ValueError, match=r"EarlyStopping: 'confusion_matrix' is an array of shape"):
+        model.fit(x, y, verbose=0, callbacks=[EarlyStopping("confusion_matrix")])

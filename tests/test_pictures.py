@@ -218,3 +218,19 @@ def test_ticks_are_few_and_around_the_values(low, span):
 def test_every_epoch_counts_in_the_time():
     _, history = fitted()
     assert 0 < history.seconds < 60
+
+
+def test_a_confusion_matrix_is_a_table_and_no_curve(tmp_path):
+    fastdl.set_seed(0)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 9)), rng.integers(0, 3, 60)
+    model = fastdl.Sequential([layers.Dense(3, activation="softmax")])
+    metrics = [fastdl.metrics.ConfusionMatrix(), fastdl.metrics.F1Score()]
+    model.compile("adam", "sparse_categorical_crossentropy", metrics)
+    history = model.fit(x, y, epochs=2, verbose=0)
+    history.report(tmp_path / "run.html")
+    text = (tmp_path / "run.html").read_text()
+    matrix = history.history["confusion_matrix"][-1]
+    assert "Confusion matrix, last" in text and f">{matrix[2, 1]:.5g}</td>" in text
+    assert drawn().curves(history) == ["loss"]  # F1 by default is one number a class
+    history.plot(tmp_path / "curves.png")

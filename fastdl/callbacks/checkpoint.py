@@ -94,6 +94,10 @@ class ModelCheckpoint(Monitor):
                 f"ModelCheckpoint: the path {self.filepath!r} names {error}, but the logs have "
                 f"{', '.join(sorted(names))}"
             ) from None
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"ModelCheckpoint: the path {self.filepath!r} cannot be filled in: {error}"
+            ) from None
         if self.save_best_only:
             value = self.value(logs)
             if not self.better(value, self.best):

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+import numpy as np
+
 from fastdl._names import nearest
 from fastdl._optional import require
 from fastdl.callbacks.base import HOOKS, Callback, Logs
@@ -28,8 +30,9 @@ class CSVLogger(Callback):
 
     Notes
     -----
-    The first line has the names: "epoch" and those of the first epoch's logs. A resumed fit goes on
-    with the file from where it was; what had been written after that is removed.
+    The first line has the names: "epoch" and those of the first epoch's logs. A metric that is an
+    array, such as a confusion matrix, is a list, or a list of lists, in its cell. A resumed
+    fit goes on with the file from where it was; what had been written after that is removed.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class CSVLogger(Callback):
         if self._file is None:
             self._file, self._keys = self._open(logs)
         writer = csv.writer(self._file, delimiter=self.separator, lineterminator="\n")
-        writer.writerow([epoch, *(logs.get(k, "NA") for k in self._keys)])
+        writer.writerow([epoch, *(_on_a_line(logs.get(k, "NA")) for k in self._keys)])
         self._file.flush()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
@@ -93,6 +96,10 @@ class CSVLogger(Callback):
         self._resume_at = state.get("bytes")
 
 
+def _on_a_line(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
 class TensorBoard(Callback):
     """Writes the logs for TensorBoard; needs tensorboardX (``fastdl[tensorboard]``).
 
@@ -113,7 +120,8 @@ class TensorBoard(Callback):
     Notes
     -----
     The tags are Keras's: ``epoch_loss``, ``epoch_accuracy``, ``batch_loss``,
-    ``epoch_learning_rate``.
+    ``epoch_learning_rate``. Of a metric that is an array, such as a confusion matrix, each number
+    has its own: ``epoch_confusion_matrix/0/1``.
     """
 
     def __init__(
@@ -140,8 +148,8 @@ class TensorBoard(Callback):
         """Write the epoch's logs."""
         for name, value in (logs or {}).items():
             validation = name.startswith("val_")
-            writer = self._writer("validation" if validation else "train")
-            writer.add_scalar(f"epoch_{name.removeprefix('val_')}", value, epoch)
+            part = "validation" if validation else "train"
+            self._write(part, f"epoch_{name.removeprefix('val_')}", value, epoch)
         if "learning_rate" not in (logs or {}):
             rate = self.model.optimizer.learning_rate
             self._writer("train").add_scalar("epoch_learning_rate", rate, epoch)
@@ -154,7 +162,13 @@ class TensorBoard(Callback):
     def _write_batch(self, batch: int, logs: Logs | None = None) -> None:
         step = self.model.optimizer.iterations
         for name, value in (logs or {}).items():
-            self._writer("train").add_scalar(f"batch_{name}", value, step)
+            self._write("train", f"batch_{name}", value, step)
+
+    def _write(self, part: str, tag: str, value: Any, step: int) -> None:
+        """Writes a number, or each number of an array under a tag with its place."""
+        for place in np.ndindex(np.shape(value)):
+            number = np.asarray(value)[place]
+            self._writer(part).add_scalar("/".join([tag, *map(str, place)]), number, step)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Close the files."""

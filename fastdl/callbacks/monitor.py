@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from fastdl._names import nearest
 from fastdl.callbacks.base import Callback, Logs
 
@@ -53,7 +55,7 @@ class Monitor(Callback):
         Raises
         ------
         ValueError
-            If the logs have none of this name.
+            If the logs have none of this name, or it is an array.
         """
         logs = logs or {}
         if self.monitor not in logs:
@@ -64,7 +66,13 @@ class Monitor(Callback):
                 f"{type(self).__name__}: the logs have no {self.monitor!r}{hint}; they have "
                 f"{', '.join(sorted(logs))}"
             )
-        return float(logs[self.monitor])
+        value = logs[self.monitor]
+        if np.ndim(value):
+            raise ValueError(
+                f"{type(self).__name__}: {self.monitor!r} is an array of shape {np.shape(value)}, "
+                f"and only a number can get better: give the metric an average, if it has one"
+            )
+        return float(value)
 
 
 def at_least(owner: Any, name: str, value: Any, low: int) -> int:

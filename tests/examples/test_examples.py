@@ -1,6 +1,6 @@
 """Every example runs, and shows what it says."""
 
-import importlib
+import importlib.util
 import pathlib
 import sys
 
@@ -103,9 +103,11 @@ def test_a5_learns_digits_and_follows_pytorch(example):
         np.testing.assert_allclose(layer.bias.numpy(), linear.bias.detach().numpy(), atol=1e-5)
 
 
-def test_overfitting_is_there_and_every_remedy_helps(example):
+def test_overfitting_is_there_and_every_remedy_helps(example, tmp_path):
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
-    found = example("overfitting").main(verbose=False)
+    picture = tmp_path / "curves.png" if importlib.util.find_spec("matplotlib") else None
+    found = example("overfitting").main(picture=picture, verbose=False)
+    assert picture is None or picture.read_bytes().startswith(b"\x89PNG")
     gaps = {name: others - own for name, (own, others, *_) in found.items()}
     own, others, accuracy, _ = found["none"]
     assert others > 10 * own and accuracy > 0.9
