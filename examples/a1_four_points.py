@@ -29,7 +29,8 @@ def main(epochs=1000, verbose=True):
             f"{epochs} epochs in {seconds * 1e3:.2f} ms, {seconds / epochs * 1e6:.2f} us an epoch"
         )
         print(f"loss {history.history['loss'][0]:.4f} -> {history.history['loss'][-1]:.6f}")
-        print(f"predictions {predictions[:, 0].round(3).tolist()} for {y.tolist()}")
+        for row, wanted in zip(predictions[:, 0], y, strict=True):
+            print(f"predicted {row:.3f} for {wanted:.0f}")
     return seconds, history.history["loss"], predictions
 
 
