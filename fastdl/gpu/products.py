@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fastdl.gpu.core import Call, Family
+from fastdl.gpu.reductions import reduce
 
 products = Family("products")
 
-_SIDE, _WARP = 16, 32
+_SIDE = 16
 
 #: As many blocks as keep a large GPU busy; a product that makes fewer is cut along its depth, into
 #: parts of at least this many terms.
@@ -54,7 +55,7 @@ def product(
         right = b.reshape(items, N, K).swapaxes(1, 2) if form == "nt" else b.reshape(items, K, N)
         call.driver.xp.matmul(left, right, out=out.reshape(items, M, N))
         if bias is not None or call.epilogue[0]:
-            merge(call, out, out, bias, items * M, N, 1)
+            _merge(call, out, out, bias, items * M, N, 1)
         return
     tile, parts = _cut(call.real.itemsize, M, N, K, items)
     target = out if parts == 1 else call.workspace("parts", parts * items * M * N)
@@ -64,10 +65,10 @@ def product(
         target, a, b, bias, *call.epilogue, M, N, K, items, parts,
     )  # fmt: skip
     if parts > 1:
-        merge(call, out, target, bias, items * M, N, parts)
+        _merge(call, out, target, bias, items * M, N, parts)
 
 
-def merge(call: Call, out: Any, layers: Any, bias: Any, M: int, N: int, parts: int) -> None:
+def _merge(call: Call, out: Any, layers: Any, bias: Any, M: int, N: int, parts: int) -> None:
     """out (M, N) = activation(the sum of the layers + bias)."""
     call.elements("products.merge", M * N, out, layers, bias, *call.epilogue, M, N, parts)
 
@@ -82,16 +83,7 @@ def _product(call: Call) -> None:
     product(call, form, out, a, b, call.arrays.get("bias"), (M, N, K), *before)
 
 
-def column_sums(call: Call, out: Any, x: Any, rows: int, columns: int) -> None:
-    """out = the sum of the rows of x."""
-    parts = max(1, min(_WARP, rows // 256))
-    target = out if parts == 1 else call.workspace("sums", parts * columns)
-    grid = -(-columns // _WARP), parts
-    call.launch("products.column_sums", grid, (_WARP, 8), target, x, rows, columns)
-    if parts > 1:
-        merge(call, out, target, None, 1, columns, parts)
-
-
 @products.host("dense_backward_bias")
 def _bias(call: Call) -> None:
-    column_sums(call, call["grad_bias"], call["grad_out"], call.rows, call.lengths["O"])
+    shape = 1, call.rows, call.lengths["O"]
+    reduce(call, "sum", call["grad_bias"], (call["grad_out"],), shape)

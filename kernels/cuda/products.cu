@@ -70,20 +70,3 @@ KERNEL merge(real *out, const real *layers, const real *bias, int64 which, doubl
         out[i] = finish(x, bias ? i % N : 0);
     }
 }
-
-/* Sums over the rows of x (rows, columns): block (x, y) has 32 columns and the rows' y-th part; with
- * one part out is the result, with more a layer for each, which `merge` adds. */
-KERNEL column_sums(real *out, const real *x, int64 rows, int64 columns) {
-    __shared__ real sums[8][WARP];
-    const int64 column = (int64)blockIdx.x * WARP + threadIdx.x;
-    const int64 begin = rows * blockIdx.y / gridDim.y, end = rows * (blockIdx.y + 1) / gridDim.y;
-    real sum = 0;
-    if (column < columns)
-        for (int64 row = begin + threadIdx.y; row < end; row += 8) sum += x[row * columns + column];
-    sums[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
-    if (threadIdx.y == 0 && column < columns) {
-        for (int k = 1; k < 8; k++) sum += sums[k][threadIdx.x];
-        out[blockIdx.y * columns + column] = sum;
-    }
-}

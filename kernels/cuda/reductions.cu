@@ -39,14 +39,13 @@ DEVICE void reduce(real *out, real *shared, const Element &element, double divis
             }
         }
     }
-    const int me = threadIdx.y * blockDim.x + threadIdx.x;
+    const int y = threadIdx.y, me = y * blockDim.x + threadIdx.x;
     for (int half = blockDim.y / 2; half > 0; half /= 2) {
-        shared[me] = value;
+        if (y >= half && y < 2 * half) shared[me] = value; /* each place is written once */
         __syncthreads();
-        if (threadIdx.y < half) value = together<KIND>(value, shared[me + half * blockDim.x]);
-        __syncthreads();
+        if (y < half) value = together<KIND>(value, shared[me + half * blockDim.x]);
     }
-    if (out && threadIdx.y == 0 && at < outputs) {
+    if (out && y == 0 && at < outputs) {
         out[blockIdx.y * outputs + at] = KIND == SUM ? value / (real)divisor : value;
     }
 }
