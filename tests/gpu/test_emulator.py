@@ -71,7 +71,7 @@ def counts_are_right():
     return np.allclose(*totals)
 
 
-#: How many barriers of its own, from the first, each check needs; the loss needs those of common.cuh.
+#: How many of its own barriers, from the first, each check needs; the loss those of common.cuh.
 BARRIERS = {
     "losses": (loss_is_right, 0), "products": (product_is_right, 2),
     "norms": (gradient_is_right, 2), "reductions": (sum_is_right, 1),
