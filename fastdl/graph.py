@@ -11,10 +11,10 @@ Each is a function from nodes to nodes; `layout.py` then gives every tensor its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from fastdl.kernels.table import OPS
+from fastdl.kernels.table import OPS, Op
 from fastdl.repeat import Repeat, filled
 from fastdl.tensor import Tensor, apply
 from fastdl.trace import Node, Trace, apply_node, inside, reshape, root
@@ -217,8 +217,12 @@ class Step:
         return [self.node, *self.tails]
 
 
-def fuse(nodes: list[Node], enabled: bool = True) -> list[Step]:
+def fuse(
+    nodes: list[Node], enabled: bool = True, one_of: Callable[[Op, Op], bool] | None = None
+) -> list[Step]:
     """Lists the ops to run, elementwise ones behind the product that feeds them if enabled.
+
+    With ``one_of`` a product has one such op at most, and that only where ``one_of(product, op)``.
 
     A node may become a tail where
 
@@ -243,11 +247,14 @@ def fuse(nodes: list[Node], enabled: bool = True) -> list[Step]:
         step = Step(node)
         steps.append(step)
         if isinstance(node, Repeat):
-            step.body = fuse(node.body, enabled)
+            step.body = fuse(node.body, enabled, one_of)
         if not enabled or not node.op or not node.op.runs_tails:
             continue
         end = next(iter(node.outputs.values()))
         while (tail := _next_tail(end, i, nodes, place, readers, moved)) is not None:
+            assert tail.op is not None
+            if one_of is not None and (step.tails or not one_of(node.op, tail.op)):
+                break
             moved.add(tail)
             step.tails.append(tail)
             place[tail] = i

@@ -7,6 +7,7 @@ block, each for as long as it is needed.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from fastdl.trace import Node, root, wrong_batch
 __all__ = ["Arena", "Lowered", "consolidate", "lower", "update_steps"]
 
 #: Variables and buffers begin at multiples of a cache line, counted in elements and in bytes.
-_ELEMENTS, _LINE = 16, 64
+_ELEMENTS, LINE = 16, 64
 
 _OTHER_TYPES = {"label": np.dtype(np.int64), "float64": np.dtype(np.float64)}
 
@@ -31,8 +32,8 @@ _OTHER_TYPES = {"label": np.dtype(np.int64), "float64": np.dtype(np.float64)}
 def _aligned(count: int, dtype: Any) -> np.ndarray:
     """Zeros whose first byte stands at the beginning of a cache line."""
     bytes_ = count * np.dtype(dtype).itemsize
-    raw = np.zeros(bytes_ + _LINE, np.uint8)
-    start = -raw.ctypes.data % _LINE
+    raw = np.zeros(bytes_ + LINE, np.uint8)
+    start = -raw.ctypes.data % LINE
     return raw[start : start + bytes_].view(dtype)
 
 
@@ -69,14 +70,16 @@ class Arena:
 
 
 def consolidate(variables: Iterable[Variable]) -> None:
-    """Moves those variables that have no arena yet into a new one, matrices before vectors.
+    """Moves those variables that have no arena yet into a new one: those to be trained first, and
+    matrices before vectors.
 
     Updates of matrices are fused into the products that compute their gradients; the vectors' then
-    form one range.
+    form one range, or all of them do where nothing is fused.
     """
     loose = [v for v in variables if v.arena is None]
     for dtype in {v.value.dtype for v in loose}:
-        group = sorted((v for v in loose if v.value.dtype == dtype), key=lambda v: v.value.ndim < 2)
+        group = [v for v in loose if v.value.dtype == dtype]
+        group.sort(key=lambda v: (not v.trainable, v.value.ndim < 2))
         arena = Arena(sum(_padded(v.value.size) for v in group), dtype)
         offset = 0
         for variable in group:
@@ -283,7 +286,7 @@ class _Buffers:
         placed: list[tuple[int, int, Tensor]] = []
         offsets: dict[Tensor, int] = {}
         for tensor in sorted(set(owner.values()), key=lambda t: (-self._bytes(t), begin[t])):
-            size = _padded(self._bytes(tensor), _LINE)
+            size = _padded(self._bytes(tensor), LINE)
             at = 0
             for low, high, other in sorted(placed, key=lambda p: p[0]):
                 together = begin[tensor] <= end[other] and begin[other] <= end[tensor]
@@ -412,6 +415,7 @@ def lower(
     fetches: list[Tensor],
     totals: list[Tensor],
     kept: Sequence[Tensor] = (),
+    backend: str = "cpu",
 ) -> Lowered:
     """Lays out the memory of the steps and makes their Program.
 
@@ -428,11 +432,13 @@ def lower(
         Where ops add up from batch to batch: one behind the other in the program's totals.
     kept : list of Tensor
         What is read from the buffers after a run.
+    backend : {"cpu", "gpu"}
     """
     sizes = [math.prod(s or 0 for s in total.shape) for total in totals]
     sums, ends = np.zeros(sum(sizes)), np.cumsum(sizes)
     fixed = {t: sums[end - n : end] for t, n, end in zip(totals, sizes, ends, strict=True)}
     fixed.update(_constants(steps, dtype))
+    steps = _updates_by_place(steps)
     gradients = _gradient_ranges(steps, dtype)
     fixed.update(gradients)
     buffers = _Buffers(steps, capacity, dtype, fixed, feeds, [*fetches, *kept])
@@ -448,9 +454,14 @@ def lower(
             chains.append([inner.nodes for inner in steps[at].body or steps[at : at + 1]])
         nodes.append([node for step in steps[at : at + count] for node in step.nodes])
         at += count
-    program = Program(
-        capacity, entries, [buffers(t) for t in feeds], [buffers(t) for t in fetches], sums
-    )
+    arrays = [buffers(t) for t in feeds], [buffers(t) for t in fetches], sums
+    program: Any
+    if backend == "gpu":
+        from fastdl.gpu.program import Program as ProgramOnGpu
+
+        program = ProgramOnGpu(capacity, entries, *arrays, _blocks_of_weights(steps))
+    else:
+        program = Program(capacity, entries, *arrays)
     return Lowered(program, buffers, steps, nodes, chains, gradients.values())
 
 
@@ -464,6 +475,18 @@ def _constants(steps: list[Step], dtype: np.dtype) -> dict[Tensor, np.ndarray]:
                     wanted = dtype if tensor.dtype == "real" else _OTHER_TYPES[tensor.dtype]
                     constants[tensor] = np.array(tensor._value, wanted, order="C")
     return constants
+
+
+def _blocks_of_weights(steps: list[Step]) -> list[np.ndarray]:
+    """The blocks of memory that hold the variables of these steps."""
+    blocks = {}
+    for step in steps:
+        for inner in (step, *step.body):
+            for tensor in _touched(inner.nodes):
+                if isinstance(tensor, Variable):
+                    flat = tensor.value if tensor.arena is None else tensor.arena.flat
+                    blocks[id(flat)] = flat
+    return list(blocks.values())
 
 
 Entry = tuple[str, list[Any], dict[str, Any], int, bool]
@@ -558,6 +581,20 @@ def update_steps(
 
 def _is_update(step: Step) -> bool:
     return step.node.name.endswith("_update") and "param" in step.node.inputs
+
+
+def _updates_by_place(steps: list[Step]) -> list[Step]:
+    """The steps, with updates that follow each other in the order of their variables in memory."""
+    ordered: list[Step] = []
+    for is_update, group in itertools.groupby(steps, _is_update):
+        here = list(group)
+        ordered += sorted(here, key=_place_of_update) if is_update else here
+    return ordered
+
+
+def _place_of_update(step: Step) -> tuple[int, int]:
+    variable: Any = step.node.inputs["param"]
+    return id(variable.arena), variable.offset
 
 
 def _gradient_ranges(steps: list[Step], dtype: np.dtype) -> dict[Tensor, np.ndarray]:

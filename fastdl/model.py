@@ -68,6 +68,7 @@ class Model(Layer):
         self.stop_training = False
         self.history: History | None = None
         self._fits = 0
+        self._backend: str | None = None
         self._optimizer: optimizers.Optimizer | None = None
         self._setup: Setup | None = None
         self._row_shapes: list[tuple[int, ...]] | None = None
@@ -279,14 +280,48 @@ several
         """
         if loss is None:
             raise ValueError("compile: loss must be given")
-        runtime.check_backend(backend or runtime.get_backend())
+        runtime.check_backend(backend or self.backend)
         chosen = optimizers.get(optimizer)
         setup = Setup(loss, metrics or [], loss_weights, weighted_metrics or [])
         setup.check_names()
         if self.built:
             setup.targets(self._output_names, self._output_shapes)
         self._setup = setup
+        self._backend = backend or self._backend
         self.optimizer = chosen
+
+    @property
+    def backend(self) -> str:
+        """What the model runs on: what `to` or `compile` was given, or else `get_backend`."""
+        return self._backend or runtime.get_backend()
+
+    def to(self, backend: str) -> Model:
+        """Has the model run on this backend from now on, whichever is set elsewhere.
+
+        Weights and the optimizer's state go where they are needed by themselves.
+
+        Parameters
+        ----------
+        backend : {"cpu", "gpu"}
+
+        Returns
+        -------
+        Model
+            This one.
+
+        Raises
+        ------
+        ValueError, RuntimeError
+            As `fastdl.set_backend`.
+
+        Examples
+        --------
+        >>> import fastdl
+        >>> fastdl.Sequential([fastdl.layers.Dense(1)]).to("cpu").backend
+        'cpu'
+        """
+        self._backend = runtime.check_backend(backend)
+        return self
 
     @property
     def optimizer(self) -> optimizers.Optimizer:

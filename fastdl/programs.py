@@ -12,20 +12,21 @@ import copy
 import math
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastdl import runtime
-from fastdl.graph import differentiate, fuse, prune, root
+from fastdl.graph import Step, differentiate, fuse, prune, root
 from fastdl.kernels import dispatch
 from fastdl.layers.base import flatten
 from fastdl.layout import Lowered, lower
 from fastdl.metrics.base import Metric, NativeMetric, plain, split
 from fastdl.rewrites import rewritten, sums_of_pooled
 from fastdl.tensor import Tensor, Variable, apply
-from fastdl.trace import Trace, wrong_batch
+from fastdl.trace import Node, Trace, wrong_batch
 
 if TYPE_CHECKING:
     from fastdl.model import Model
@@ -203,12 +204,13 @@ def compiled(
     norms : bool
         Whether the norms of weights and gradients are added up; for "train".
     """
-    key = kind, weighted, norms
+    backend = model.backend
+    key = kind, weighted, norms, backend
     structure = _structure(model, kind)
     found = model._programs.get(key)
     if found is not None and found.structure == structure and found.capacity >= capacity:
         return found
-    runtime.check_backend(runtime.get_backend())
+    runtime.check_backend(backend)
     with making:
         found = model._programs.get(key)
         if found is not None and found.structure == structure:
@@ -218,7 +220,7 @@ def compiled(
                 raise wrong_batch(capacity, found.lowered.batch_rows)
             capacity = max(capacity, 2 * found.capacity)  # sizes that creep up: few programs
         more = {"norms": True} if norms else {}
-        made = _MAKERS[kind](model, capacity, weighted, **more)
+        made = _MAKERS[kind](model, capacity, weighted, backend=backend, **more)
         made.structure = structure
         model._programs[key] = made
         return made
@@ -264,7 +266,7 @@ def _placeholders(model: Model) -> list[Tensor]:
     ]
 
 
-def _prediction(model: Model, capacity: int, weighted: bool) -> Compiled:
+def _prediction(model: Model, capacity: int, weighted: bool, backend: str) -> Compiled:
     inputs = _placeholders(model)
     with Trace(training=False) as trace:
         outputs = flatten(model.call_flat(inputs, training=False))
@@ -274,7 +276,7 @@ def _prediction(model: Model, capacity: int, weighted: bool) -> Compiled:
             for t in outputs
         ]
     nodes = rewritten(trace.nodes, outputs)
-    steps = fuse(prune(nodes, outputs), model.fuse)
+    steps = _fused(prune(nodes, outputs), model.fuse, backend)
     lowered = lower(
         steps,
         capacity=capacity,
@@ -282,8 +284,18 @@ def _prediction(model: Model, capacity: int, weighted: bool) -> Compiled:
         feeds=inputs,
         fetches=outputs,
         totals=[],
+        backend=backend,
     )
     return Compiled(lowered, [])
+
+
+def _fused(nodes: list[Node], enabled: bool, backend: str) -> list[Step]:
+    """The ops to run, with those behind a product that the backend's product can do as well."""
+    if backend == "gpu":
+        from fastdl.gpu.cut import can_be_tail
+
+        return fuse(nodes, enabled, can_be_tail)
+    return fuse(nodes, enabled)
 
 
 class _Objective:
@@ -390,13 +402,13 @@ class _Objective:
             apply("penalty", total=total, param=variable, values=values, l1=r.l1, l2=r.l2)
 
 
-def _evaluation(model: Model, capacity: int, weighted: bool) -> Compiled:
+def _evaluation(model: Model, capacity: int, weighted: bool, backend: str) -> Compiled:
     inputs = _placeholders(model)
     with Trace(training=False) as trace:
         outputs = flatten(model.call_flat(inputs, training=False))
         objective = _Objective(model, outputs, weighted, gradients=False)
     nodes = rewritten(trace.nodes, ())
-    return _with_totals(model, nodes, inputs, objective, capacity)
+    return _with_totals(model, nodes, inputs, objective, capacity, model.fuse, backend)
 
 
 def training_program(
@@ -405,6 +417,7 @@ def training_program(
     weighted: bool = False,
     fused: bool = True,
     norms: bool = False,
+    backend: str = "cpu",
 ) -> Compiled:
     """The program of one training step: forward, losses, metrics, backward, updates.
 
@@ -425,7 +438,8 @@ def training_program(
             objective.squares(f"gradient of {variable.name}", own[variable])
             objective.squares(variable.name, variable)
     nodes = [*ahead, *sums_of_pooled(backward), *updates.nodes]
-    made = _with_totals(model, nodes, inputs, objective, capacity, fused)
+    fused = fused and model.fuse
+    made = _with_totals(model, nodes, inputs, objective, capacity, fused, backend)
     made.norms = recorded
     return made
 
@@ -444,24 +458,26 @@ def _own_memory(gradients: dict[Tensor, Tensor], objective: _Objective) -> dict[
 
 def _with_totals(
     model: Model,
-    nodes: list[Any],
+    nodes: list[Node],
     inputs: list[Tensor],
     objective: _Objective,
     capacity: int,
-    fused: bool = True,
+    fused: bool,
+    backend: str,
 ) -> Compiled:
     lowered = lower(
-        fuse(prune(nodes, objective.fetches), fused and model.fuse),
+        _fused(prune(nodes, objective.fetches), fused, backend),
         capacity=capacity,
         dtype=model_dtype(model),
         feeds=[*inputs, *objective.feeds],
         fetches=objective.fetches,
         totals=objective.totals,
+        backend=backend,
     )
     return Compiled(lowered, objective.columns, objective.kept)
 
 
-_MAKERS = {
+_MAKERS: dict[str, Callable[..., Compiled]] = {
     "train": training_program,
     "validate": _evaluation,
     "evaluate": _evaluation,

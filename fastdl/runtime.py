@@ -48,8 +48,11 @@ def set_backend(name: str) -> None:
     RuntimeError
         If it is "gpu" and there is no CuPy or no usable device; the message says what to do.
     """
+    from fastdl.tensor import changes
+
     global _backend
     _backend = check_backend(name)
+    changes.note()  # what models know by heart is of the other backend
 
 
 def get_backend() -> str:
@@ -84,23 +87,12 @@ def check_backend(name: str) -> str:
 
 
 def _require_gpu() -> None:
+    from fastdl.gpu import device
+
     try:
-        import cupy
-    except ImportError:
-        raise RuntimeError(
-            "the gpu backend needs CuPy: pip install 'fastdl[cuda12]' or 'fastdl[cuda13]', "
-            "whichever your driver supports"
-        ) from None
-    try:
-        devices = cupy.cuda.runtime.getDeviceCount()
-    except Exception as error:
-        raise RuntimeError(f"the gpu backend found no usable CUDA device: {error}") from None
-    if devices == 0:
-        raise RuntimeError("the gpu backend found no CUDA device")
-    raise RuntimeError(
-        f"fastdl {_version()} has kernels for the cpu backend only; the gpu backend is not part "
-        "of this version"
-    )
+        device.driver()
+    except ImportError as error:
+        raise RuntimeError(str(error)) from error
 
 
 # --- float type ---------------------------------------------------------------------------------

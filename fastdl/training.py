@@ -6,6 +6,7 @@ listens: for callbacks, for the progress line some ten times a second, and for s
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import time
@@ -227,7 +228,12 @@ class Run:
             if self.check is not None and validation is not None:
                 self.kept_check = self.check.results(validation.count)
                 self.check.lowered.program.bind(validation.sources, self.kept_check)
-            self.course = Course(
+            course = Course
+            if model.backend == "gpu":
+                from fastdl.gpu.course import Course as CourseOnGpu
+
+                course = functools.partial(CourseOnGpu, looked_at=bool(listeners.callbacks))
+            self.course = course(
                 self.step.lowered.program,
                 None if self.check is None else self.check.lowered.program,
                 batch_size=self.batch_size,
@@ -579,7 +585,11 @@ def predict(
     program = compiled(model, "predict", batch).check_batches(rows.count, batch)
     native = program.lowered.program
     plain = program.lowered.batch_rows is None and model.input_classes == [None]
-    if plain and len(native.feed_buffers) == len(native.fetch_buffers) == 1:
+    if (
+        plain
+        and model.backend == "cpu"
+        and len(native.feed_buffers) == len(native.fetch_buffers) == 1
+    ):
         model._quick = latest, native.answer
     with program.lock:
         results = [np.empty((rows.count, *b.shape[1:]), b.dtype) for b in native.fetch_buffers]

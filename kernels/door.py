@@ -17,8 +17,8 @@ import numpy as np
 from fastdl.kernels.table import OPS, Argument, Op, Option
 
 __all__ = [
-    "Checked", "Library", "bad_option", "bind", "check", "document", "needed_argument", "prepare",
-    "signature", "tail_function", "unknown_argument",
+    "Checked", "Library", "bad_option", "bind", "check", "document", "lengths_of",
+    "needed_argument", "prepare", "signature", "tail_function", "unknown_argument",
 ]  # fmt: skip
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -112,7 +112,7 @@ def check(op: Op, arrays: list[Any], options: dict[str, Any], library: Library) 
     real = _float_type(op, targets, inputs)
     for i, array in inputs.items():
         arrays[i] = _convert(op, op.arguments[i], array, real, library)
-    lengths, lead = _check_shapes(op, arrays, options)
+    lengths, lead = lengths_of(op, arrays, options)
     _check_labels(op, arrays, lengths)
     return Checked(real, lengths, lead, _stand_ins(op, arrays, targets, library))
 
@@ -192,7 +192,7 @@ def _convert(op: Op, argument: Argument, array: Any, real: np.dtype, library: Li
     return library.convert(array, wanted)
 
 
-def _check_shapes(
+def lengths_of(
     op: Op, arrays: list[Any], options: dict[str, Any]
 ) -> tuple[dict[str, int], tuple[int, ...] | None]:
     """Holds every shape against the table, inputs first; the first that differs is named. Returns

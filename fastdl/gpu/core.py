@@ -21,7 +21,7 @@ __all__ = ["CONTEXT", "HOSTS", "Call", "Driver", "Family", "Host", "power_of_two
 #: The struct Context of common.cuh.
 CONTEXT = np.dtype(
     [("first", np.int64), ("order", np.uint64), ("step", np.int64), ("seed", np.int64),
-     ("learning_rate", np.float64)]
+     ("learning_rate", np.float64), ("rates", np.uint64)]
 )  # fmt: skip
 
 _WARP, _BLOCK, _MOST_BLOCKS = 32, 256, 1 << 16
@@ -56,6 +56,11 @@ def power_of_two(count: int) -> int:
     return 1 << max(count - 1, 0).bit_length()
 
 
+def elements_grid(count: int) -> tuple[int, int]:
+    """Blocks, and threads of each, for a kernel of EACH_ELEMENT over ``count`` elements."""
+    return min(-(-count // _BLOCK), _MOST_BLOCKS), _BLOCK
+
+
 @dataclass(slots=True)
 class Call:
     """One call of an op.
@@ -85,7 +90,8 @@ class Call:
     eager: bool = True
     #: activation and its alpha, for a product's epilogue
     epilogue: tuple[int, float] = (0, 0.0)
-    _scratch: dict[str, Any] = field(default_factory=dict)
+    #: scratch memory by name and type; the calls of a Program, one after the other, share it
+    scratch: dict[Any, Any] = field(default_factory=dict)
 
     def run(self) -> None:
         self.host.launch(self)
@@ -139,8 +145,7 @@ class Call:
 
     def elements(self, kernel: str, count: int, *arguments: Any) -> None:
         """Launches a kernel of EACH_ELEMENT over ``count`` elements."""
-        grid = min(-(-count // _BLOCK), _MOST_BLOCKS)
-        self.launch(kernel, grid, _BLOCK, *arguments)
+        self.launch(kernel, *elements_grid(count), *arguments)
 
     def by_rows(self, kernel: str, count: int, width: int, *arguments: Any) -> None:
         """Launches a kernel of ROW and EACH_COLUMN over ``count`` rows of this width."""
@@ -149,11 +154,11 @@ class Call:
         self.launch(kernel, -(-count // each), (threads, each), *arguments)
 
     def workspace(self, name: str, count: int, dtype: Any = None) -> Any:
-        """Scratch memory, not initialised; of a Program's call it stays where it is."""
+        """Scratch memory, not initialised, for this one launch of the call."""
         dtype = self.real if dtype is None else np.dtype(dtype)
-        scratch = self._scratch.get(name)
-        if scratch is None or scratch.size < count or scratch.dtype != dtype:
-            scratch = self._scratch[name] = self.driver.xp.empty(max(count, 1), dtype)
+        scratch = self.scratch.get((name, dtype))
+        if scratch is None or scratch.size < count:
+            scratch = self.scratch[name, dtype] = self.driver.xp.empty(max(count, 1), dtype)
         return scratch
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from fastdl import _optional
 from fastdl.gpu import sources
 from fastdl.kernels import door
 
-__all__ = ["CupyDriver", "CupyLibrary", "driver", "use"]
+__all__ = ["CupyDriver", "CupyLibrary", "driver", "memory_errors", "use"]
 
 _PURPOSE = 'the backend "gpu"'
 
@@ -101,22 +103,56 @@ class CupyDriver:
 
     def launch(self, kernel: Any, grid: Any, block: Any, arguments: Any) -> None:
         null = np.uint64(0)
-        try:
-            kernel(grid, block, tuple([null if a is None else a for a in arguments]))
-        except self.xp.cuda.memory.OutOfMemoryError as error:
-            raise out_of_memory(error) from error
+        kernel(grid, block, tuple([null if a is None else a for a in arguments]))
 
-    def upload(self, array: np.ndarray) -> Any:
-        return self.xp.asarray(array)
+    def upload(self, array: Any) -> Any:
+        """The array on the device, contiguous; itself where it is so already."""
+        return self.xp.ascontiguousarray(self.xp.asarray(array))
 
     def download(self, array: Any) -> np.ndarray:
         return self.xp.asnumpy(array)
 
+    def write(self, there: Any, here: np.ndarray) -> None:
+        """Copies to an array of the device."""
+        there.set(np.ascontiguousarray(here))
 
-def out_of_memory(error: BaseException) -> MemoryError:
-    return MemoryError(
-        f"the GPU has not enough memory: {error}. Use a smaller batch_size, or float32 for float64"
-    )
+    def read(self, here: np.ndarray, there: Any) -> None:
+        """Copies from an array of the device."""
+        here[...] = self.xp.asnumpy(there).reshape(here.shape)
+
+    def address(self, array: Any) -> int:
+        return int(array.data.ptr)
+
+    def is_host(self, array: Any) -> bool:
+        return isinstance(array, np.ndarray)
+
+    def stream(self) -> Any:
+        """A stream; work goes there inside of ``with``. It waits for that of the default stream."""
+        return self.xp.cuda.Stream()
+
+    def record(self, launches: Callable[[], None], stream: Any) -> Callable[[], None]:
+        """What launches the same again: a CUDA graph. Nothing runs yet."""
+        runtime = self.xp.cuda.runtime
+        stream.begin_capture(runtime.streamCaptureModeThreadLocal)
+        try:
+            launches()
+        except BaseException:
+            with contextlib.suppress(runtime.CUDARuntimeError):
+                stream.end_capture()
+            raise
+        graph = stream.end_capture()
+        return lambda: graph.launch(stream)
+
+
+@contextlib.contextmanager
+def memory_errors(
+    advice: str = "use a smaller batch_size, or float32 for float64",
+) -> Iterator[None]:
+    """Says what to do where the device has not enough memory."""
+    try:
+        yield
+    except MemoryError as error:
+        raise MemoryError(f"the GPU has not enough memory: {error}; {advice}") from error
 
 
 def _cupy() -> Any:

@@ -30,6 +30,7 @@ struct Context {
     int64 step;            /* updates made, counted from 1 while the first one runs */
     int64 seed;
     double learning_rate;
+    const double *rates;   /* the learning rates of this step and the next ones; NULL: all the same */
 };
 
 enum { WARP = 32, MOST_WARPS = 32 };
