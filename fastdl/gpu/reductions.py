@@ -25,21 +25,34 @@ def reduce(
     """out (outer, columns) = the reduction of what the kernel makes of (outer, rows, columns), by
     the divisor; without ``out`` the kernel only writes what else it has to write."""
     outer, rows, columns = shape
-    outputs = outer * columns
+    outputs, block = outer * columns, _block(rows, columns)
+    parts = min(_BLOCKS // max(-(-outputs // block[0]), 1), rows // (block[1] * _LEAST))
+    if parts <= 1 or rows <= _FEW:
+        _launch(call, kernel, out, arguments, shape, block, 1, divisor)
+        return
+    if out is None:
+        _launch(call, kernel, None, arguments, shape, block, parts)
+        return
+    layers = call.workspace("layers", parts * outputs)
+    _launch(call, kernel, layers, arguments, shape, block, parts)
+    shape = 1, parts, outputs
+    _launch(call, merge, out, (layers,), shape, _block(parts, outputs), 1, divisor)
+
+
+def _block(rows: int, columns: int) -> tuple[int, int]:
+    """How many outputs a block has, and how many threads each of them."""
     if rows <= _FEW:
-        block = _THREADS, 1
-    else:
-        width = min(power_of_two(columns), _WARP)
-        block = width, min(_THREADS // width, power_of_two(rows))
-    blocks = -(-outputs // block[0])
-    parts = max(1, min(_BLOCKS // max(blocks, 1), rows // (block[1] * _LEAST)))
-    layers = out if parts == 1 or out is None else call.workspace("layers", parts * outputs)
-    call.launch(
-        f"reductions.{kernel}", (blocks, parts), block,
-        layers, *arguments, float(divisor if parts == 1 else 1), *shape,
-    )  # fmt: skip
-    if parts > 1 and out is not None:
-        reduce(call, merge, out, (layers,), (1, parts, outputs), divisor)
+        return _THREADS, 1
+    width = min(power_of_two(columns), _WARP)
+    return width, min(_THREADS // width, power_of_two(rows))
+
+
+def _launch(
+    call: Call, kernel: str, out: Any, arguments: Any, shape: Any, block: tuple[int, int],
+    parts: int, divisor: int = 1,
+) -> None:  # fmt: skip
+    grid = -(-shape[0] * shape[2] // block[0]), parts
+    call.launch(f"reductions.{kernel}", grid, block, out, *arguments, float(divisor), *shape)
 
 
 def _shape(call: Call) -> tuple[int, int, int]:

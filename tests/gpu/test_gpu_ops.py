@@ -145,3 +145,11 @@ def test_rows_by_label_in_several_stretches(on, monkeypatch):
     module.take_backward(grad_out, labels, grad_weight=got)
     kernels.take_backward(grad_out, labels, grad_weight=wanted)
     np.testing.assert_array_equal(got, wanted)
+
+
+def test_a_reduction_in_many_parts(on):
+    """Whole numbers, and so many rows that their parts are many too."""
+    x = np.random.default_rng(0).integers(-9, 10, (20_000, 32)).astype(np.float32)
+    module = cases_module.kernels
+    np.testing.assert_array_equal(module.sum_rows_forward(x), x.sum(0))
+    np.testing.assert_array_equal(module.max_forward(x[None]), x.max(0)[None])
