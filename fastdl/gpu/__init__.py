@@ -17,6 +17,7 @@ from fastdl.gpu import (  # noqa: F401  (importing a family registers its ops)
     activations,
     arithmetic,
     augmentation,
+    convolution,
     functions,
     losses,
     metrics,

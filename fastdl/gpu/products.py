@@ -55,7 +55,7 @@ def product(
         right = b.reshape(items, N, K).swapaxes(1, 2) if form == "nt" else b.reshape(items, K, N)
         call.driver.xp.matmul(left, right, out=out.reshape(items, M, N))
         if bias is not None or call.epilogue[0]:
-            _merge(call, out, out, bias, items * M, N, 1)
+            merge(call, out, out, bias, items * M, N, 1)
         return
     tile, parts = _cut(call.real.itemsize, M, N, K, items)
     target = out if parts == 1 else call.workspace("parts", parts * items * M * N)
@@ -65,10 +65,10 @@ def product(
         target, a, b, bias, *call.epilogue, M, N, K, items, parts,
     )  # fmt: skip
     if parts > 1:
-        _merge(call, out, target, bias, items * M, N, parts)
+        merge(call, out, target, bias, items * M, N, parts)
 
 
-def _merge(call: Call, out: Any, layers: Any, bias: Any, M: int, N: int, parts: int) -> None:
+def merge(call: Call, out: Any, layers: Any, bias: Any, M: int, N: int, parts: int) -> None:
     """out (M, N) = activation(the sum of the layers + bias)."""
     call.elements("products.merge", M * N, out, layers, bias, *call.epilogue, M, N, parts)
 

@@ -41,9 +41,9 @@ DEVICE void multiply(const Problem &p, real *slice_a, real *slice_b) {
 
 /* a is lined (its rows along K) in nn and nt, b in nt. */
 #define PRODUCT(form, TILE, A_LINED, B_LINED)                                                   \
-    KERNEL product_##form##_##TILE(real *out, const real *a, const real *b, const real *bias,   \
-                                   int64 activation, double alpha, int64 M, int64 N, int64 K,   \
-                                   int64 items, int64 parts) {                                  \
+    TILE_KERNEL product_##form##_##TILE(                                                        \
+        real *out, const real *a, const real *b, const real *bias, int64 activation,            \
+        double alpha, int64 M, int64 N, int64 K, int64 items, int64 parts) {                    \
         SLICE(slice_a, TILE);                                                                   \
         SLICE(slice_b, TILE);                                                                   \
         const Problem p = {out, a, b, {bias, activation, (real)alpha}, M, N, K, items, parts};  \

@@ -13,16 +13,29 @@
 
 enum { SIDE = 16, THREADS = SIDE * SIDE, DEPTH = 16, PADDING = 4 };
 
+/* A kernel of a tile: two blocks share a multiprocessor, so that one computes while the other waits. */
+#define TILE_KERNEL extern "C" __launch_bounds__(THREADS, 2) __global__ void
+
 /* Room for a slice, a multiple of 16 bytes wide. */
 #define SLICE(name, LONG) __shared__ __align__(16) real name[DEPTH * ((LONG) + PADDING)]
 
-/* A slice of an operand, LONG across: element k of a thread's share lies at across(k), deep(k). */
+/* A slice of an operand, LONG across: element k of a thread's share lies at across(k), deep(k), each
+ * FURTHER across, or DEEPER, than the one before. */
 template <int LONG, bool LINED> struct Slice {
-    enum { SHARE = LONG * DEPTH / THREADS, STRIDE = LONG + PADDING };
+    enum {
+        SHARE = LONG * DEPTH / THREADS,
+        STRIDE = LONG + PADDING,
+        FURTHER = LINED ? THREADS / DEPTH : 0,
+        DEEPER = LINED ? 0 : THREADS / LONG,
+    };
 
-    static METHOD int at(int k) { return threadIdx.y * SIDE + threadIdx.x + k * THREADS; }
-    static METHOD int across(int k) { return LINED ? at(k) / DEPTH : at(k) % LONG; }
-    static METHOD int deep(int k) { return LINED ? at(k) % DEPTH : at(k) / LONG; }
+    static METHOD int thread() { return threadIdx.y * SIDE + threadIdx.x; }
+    static METHOD int across(int k) {
+        return (LINED ? thread() / DEPTH : thread() % LONG) + k * FURTHER;
+    }
+    static METHOD int deep(int k) {
+        return (LINED ? thread() % DEPTH : thread() / LONG) + k * DEEPER;
+    }
     static METHOD void put(real *slice, const real *mine) {
 #pragma unroll
         for (int k = 0; k < SHARE; k++) slice[deep(k) * STRIDE + across(k)] = mine[k];
@@ -36,12 +49,17 @@ template <int LONG, bool LINED_> struct Matrix {
     const real *from;
     int64 stride, first, length;
 
+    METHOD real get(int64 i, int64 d) const {
+        return from[LINED ? (first + i) * stride + d : d * stride + first + i];
+    }
     METHOD void fetch(real *mine, int64 depth, int64 end) const {
+        const int64 i = first + Part::across(0), d = depth + Part::deep(0);
+        const real *at = from + (LINED ? i * stride + d : d * stride + i);
 #pragma unroll
         for (int k = 0; k < Part::SHARE; k++) {
-            const int64 i = first + Part::across(k), d = depth + Part::deep(k);
-            mine[k] = i < length && d < end ? from[LINED ? i * stride + d : d * stride + i]
-                                            : (real)0;
+            const bool inside = i + k * Part::FURTHER < length && d + k * Part::DEEPER < end;
+            mine[k] = inside ? *at : (real)0;
+            at += stride * (Part::FURTHER + Part::DEEPER);
         }
     }
 };
@@ -76,7 +94,7 @@ template <int M, int N> struct Tile {
                 a.fetch(next_a, d + DEPTH, end);
                 b.fetch(next_b, d + DEPTH, end);
             }
-#pragma unroll
+#pragma unroll 4
             for (int k = 0; k < DEPTH; k++) {
                 real x[DOWN], y[ACROSS];
 #pragma unroll

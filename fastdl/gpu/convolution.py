@@ -1,0 +1,146 @@
+"""Convolutions of images as products that lay out no patches (see convolution.cu)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fastdl.gpu.core import Call, Family
+from fastdl.gpu.products import merge
+
+convolution = Family("convolution")
+
+_THREADS = (16, 16)
+_STRIP = (32, 8)
+
+#: As many blocks as keep a large GPU busy, and the fewest terms of a part of the depth.
+_BLOCKS, _LEAST_DEPTH = 264, 64
+
+#: Groups of fewer channels leave tiles empty.
+_FEW = 16
+
+#: Padded sides of images, pixels of an image, and terms of a depth are below this: a kernel counts
+#: them in 32 bits.
+_MOST = 2**30
+
+_LETTERS = "HWCPQORS"
+_OPTIONS = ("stride_height", "stride_width", "dilation_height", "dilation_width", "top", "left")
+
+
+def _tiles(itemsize: int, columns: int) -> list[tuple[int, int]]:
+    """The tiles for so many columns, the most efficient first."""
+    if itemsize == 8:
+        return [(64, 64 if columns > 32 else 32), (32, 32)]
+    return [(128, 128 if columns > 64 else 64 if columns > 32 else 32), (32, 32)]
+
+
+def _cut(itemsize: int, M: int, N: int, K: int, items: int) -> tuple[tuple[int, int], int, int]:
+    """A tile, how many there are, and into how many parts the depth is cut: by the sizes alone."""
+    tiles = _tiles(itemsize, N)
+    counts = [items * -(-M // m) * -(-N // n) for m, n in tiles]
+    which = next((i for i, count in enumerate(counts) if count >= _BLOCKS), -1)
+    parts = max(1, min(_BLOCKS // max(counts[which], 1), K // _LEAST_DEPTH))
+    return tiles[which], counts[which], parts
+
+
+def _shape(call: Call) -> list[int]:
+    """The kernels' SHAPE_PARAMETERS, strides and dilations no larger than what they can reach."""
+    lengths, options = call.lengths, call.options
+    for side, before, after in (("H", "top", "bottom"), ("W", "left", "right")):
+        if lengths[side] + options[before] + max(options[after], 0) >= _MOST:
+            raise ValueError(f"{call.op.name}: a padded side has 2**30 pixels or more")
+    for letters in ("HW", "PQ", "RSI", "RSO"):
+        if math.prod(lengths[x] for x in letters) >= _MOST:
+            raise ValueError(f"{call.op.name}: {' x '.join(letters)} is 2**30 or more")
+    given = [min(options[name], _MOST) for name in _OPTIONS]
+    return [call.rows, *(lengths[x] for x in _LETTERS), options["groups"], *given]
+
+
+def _classes(call: Call) -> list[tuple[int, int]]:
+    """(classes of the larger image's pixels, pixels of the first and largest) along each axis."""
+    counts = [
+        min(call.options[f"stride_{axis}"], call.lengths[x])
+        for axis, x in (("height", "H"), ("width", "W"))
+    ]
+    return [(n, -(-call.lengths[x] // max(n, 1))) for n, x in zip(counts, "HW", strict=True)]
+
+
+def _convolve(call: Call, kernel: str, target: Any, source: Any) -> None:
+    shape, lengths, groups = _shape(call), call.lengths, call.options["groups"]
+    O = lengths["O"] // groups  # noqa: E741  (the letter of the table)
+    bias, weight = call.arrays.get("bias"), call["weight"]
+    taps = lengths["R"] * lengths["S"]
+    if kernel == "correlate":
+        M, N, K = call.rows * lengths["P"] * lengths["Q"], O, taps * lengths["I"]
+        pixels, classes, channels = M, 1, lengths["O"]
+    else:
+        down, across = _classes(call)
+        M, N = call.rows * down[1] * across[1], lengths["I"]
+        classes = down[0] * across[0]
+        K = taps * O // max(classes, 1)
+        pixels, channels = call.rows * lengths["H"] * lengths["W"], lengths["C"]
+    size = pixels * channels
+    if groups > 1 and N < _FEW:
+        arguments = target, source, weight, bias, *call.epilogue, *shape
+        call.elements(f"{kernel}_few", size, *arguments)
+        return
+    (m, n), blocks, parts = _cut(call.real.itemsize, M, N, K, groups * classes)
+    layers = target if parts == 1 else call.workspace("parts", parts * size)
+    call.launch(
+        f"{kernel}_{m}_{n}", (blocks, 1, parts), _THREADS,
+        layers, source, weight, bias, *call.epilogue, *shape, parts,
+    )  # fmt: skip
+    if parts > 1:
+        merge(call, target, layers, bias, pixels, channels, parts)
+
+
+@convolution.host("conv2d_forward")
+def _forward(call: Call) -> None:
+    _convolve(call, "correlate", call["out"], call["x"])
+
+
+@convolution.host("conv2d_backward_input")
+def _backward(call: Call) -> None:
+    _convolve(call, "spread", call["grad_x"], call["grad_out"])
+
+
+@convolution.host("conv2d_transpose_forward")
+def _transpose(call: Call) -> None:
+    _convolve(call, "spread", call["out"], call["x"])
+
+
+@convolution.host("conv2d_transpose_backward_input")
+def _transpose_backward(call: Call) -> None:
+    _convolve(call, "correlate", call["grad_x"], call["grad_out"])
+
+
+@convolution.host("conv2d_backward_weight")
+def _weight(call: Call) -> None:
+    _weights(call, call["x"], call["grad_out"])
+
+
+@convolution.host("conv2d_transpose_backward_weight")
+def _transpose_weight(call: Call) -> None:
+    _weights(call, call["grad_out"], call["x"])
+
+
+def _weights(call: Call, larger: Any, smaller: Any) -> None:
+    shape, lengths, groups = _shape(call), call.lengths, call.options["groups"]
+    target, O = call["grad_weight"], lengths["O"]  # noqa: E741
+    taps, each = lengths["R"] * lengths["S"] * lengths["I"], O // groups
+    pixels = call.rows * lengths["P"] * lengths["Q"]
+    few = groups > 1 and each < _FEW and taps < 2**16
+    if few:
+        strips = -(-O // _STRIP[0])
+        together = _STRIP[1] * max(1, _STRIP[0] // max(O, 1))
+        parts = max(1, min(_BLOCKS // max(strips * taps, 1), pixels // (8 * together)))
+        grid, block, kernel = (strips, parts, taps), _STRIP, "weights_few"
+    else:
+        (m, n), blocks, parts = _cut(call.real.itemsize, taps, each, pixels, groups)
+        parts = max(parts, -(-pixels // _MOST))
+        grid, block, kernel = (blocks, 1, parts), _THREADS, f"weights_{m}_{n}"
+    layers = target if parts == 1 else call.workspace("parts", parts * taps * O)
+    count = () if few else (parts,)
+    call.launch(kernel, grid, block, layers, larger, smaller, *shape, *count)
+    if parts > 1:
+        merge(call, target, layers, None, taps, O, parts)
