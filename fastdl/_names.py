@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 __all__ = [
     "Configurable",
+    "Hinted",
+    "hinted",
     "lookup",
     "make",
     "nearest",
@@ -19,6 +22,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def snake_case(name: str) -> str:
@@ -113,7 +117,44 @@ def refuse_unknown(thing: object, given: Iterable[str]) -> None:
         raise TypeError(f"{type(thing).__name__}: no argument {name!r}{hint}")
 
 
-class Configurable:
+def hinted(function: F) -> F:
+    """The method, whose error for an argument that it does not take gives the nearest one."""
+
+    @functools.wraps(function)
+    def call(self: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return function(self, *arguments, **options)
+        except TypeError as error:
+            known = inspect.signature(function).parameters
+            unknown = next((name for name in options if name not in known), None)
+            inside = error.__traceback__ is None or error.__traceback__.tb_next is not None
+            if inside or unknown is None:
+                raise
+            what = type(self).__name__
+            if function.__name__ != "__init__":
+                what += f".{function.__name__}"
+            raise TypeError(f"{what}: no argument {unknown!r}{nearest(unknown, known)}") from None
+
+    return call  # type: ignore[return-value]
+
+
+class Hinted:
+    """The base of classes whose arguments people spell: a wrong name gives the nearest one.
+
+    >>> from fastdl.callbacks import EarlyStopping
+    >>> EarlyStopping(patiance=3)
+    Traceback (most recent call last):
+    TypeError: EarlyStopping: no argument 'patiance' (did you mean 'patience'?)
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own: Any = cls.__dict__.get("__init__")
+        if own is not None:
+            cls.__init__ = hinted(own)  # type: ignore[method-assign]
+
+
+class Configurable(Hinted):
     """An object that is its class and its arguments: equal to those with the same.
 
     ``_arguments`` names the arguments, which are kept as attributes of the same names.

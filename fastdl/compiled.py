@@ -99,6 +99,14 @@ class StepTrace(Trace):
         self.nodes.append(node)
         return out
 
+    def note_assignment(self, variable: Variable) -> None:
+        """Refused, but for layers that are built."""
+        if self.owner is None:
+            raise RuntimeError(
+                f"a compiled step cannot assign to {variable.name}: it would happen once, when the "
+                f"step is traced; assign outside of it, or update by an optimizer"
+            )
+
     @contextlib.contextmanager
     def call_of(self, layer: Any, training: bool | None) -> Iterator[None]:
         """The outermost call of a layer has random numbers of its own."""

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastdl._names import lookup, split_config
+from fastdl._names import Hinted, lookup, split_config
 from fastdl.kernels import eager
 from fastdl.tensor import Shape, Tensor, apply, constant
 from fastdl.trace import reshape
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-class Loss:
+class Loss(Hinted):
     """The base of all losses.
 
     The value is the mean over the rows (and, within a row, over its outputs); with sample weights

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastdl import optimizers, runtime, saving, serialization, training
+from fastdl._names import hinted
 from fastdl.callbacks import History
-from fastdl.data import as_rows, by_dlpack
+from fastdl.data import as_array, as_rows, by_dlpack
 from fastdl.functional import Functional
 from fastdl.graph import label_count
 from fastdl.layers.base import Layer, as_shape, flatten
@@ -174,7 +175,8 @@ class Model(Layer):
                 parts = self._parts(x)
                 shapes = []
                 for part in parts:
-                    array = as_rows("x", part, (None,) * max(np.ndim(part) - 1, 0))
+                    array = as_array("x", part)
+                    array = as_rows("x", array, (None,) * max(array.ndim - 1, 0))
                     shapes.append(array.shape[1:] if array.ndim > 1 else (1,))
                 self._input_keys = list(x) if isinstance(x, Mapping) else None
                 self._set_rows(shapes)
@@ -247,6 +249,7 @@ class Model(Layer):
 
     # --- compile --------------------------------------------------------------------------------
 
+    @hinted
     def compile(
         self,
         optimizer: Any = "rmsprop",
@@ -351,6 +354,7 @@ several
 
     # --- training -------------------------------------------------------------------------------
 
+    @hinted
     def fit(
         self,
         x: Any,
@@ -468,6 +472,7 @@ several
         """Loss and metrics of one batch; see `train_on_batch`."""
         return _scalars(training.test_on_batch(self, x, y, sample_weight), return_dict)
 
+    @hinted
     def evaluate(
         self,
         x: Any,

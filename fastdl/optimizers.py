@@ -257,8 +257,8 @@ class Optimizer:
         array([0.9, 1.9], dtype=float32)
         """
         pairs = list(grads_and_vars)
-        gradients = [pair[0] for pair in pairs]
-        if not eager.is_tracing():
+        if not eager.is_tracing() and pairs and type(pairs[0]) is tuple:
+            gradients = [pair[0] for pair in pairs]
             key, variables, updates = self._prepared
             if (
                 updates is not None
@@ -276,6 +276,11 @@ class Optimizer:
         gradients: dict[Variable, Tensor] = {}
         missing = []
         for pair in pairs:
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise TypeError(
+                    f"apply_gradients: wants pairs of (gradient, Variable), as "
+                    f"zip(gradients, weights) gives, got {type(pair).__name__}"
+                )
             gradient, variable = pair
             if not isinstance(variable, Variable):
                 raise TypeError(

@@ -152,6 +152,14 @@ class Tensor(Value):
 
         return call(ufunc, method, inputs, options)
 
+    def __array_function__(
+        self, function: Any, types: Any, arguments: Any, options: dict[str, Any]
+    ) -> Any:
+        """See `fastdl._ufuncs`: functions of NumPy that are no ufuncs, such as ``np.mean``."""
+        from fastdl._ufuncs import call_function
+
+        return call_function(function, arguments, options)
+
     def __getstate__(self) -> dict[str, Any]:
         if self._value is not None:
             return {"name": self.name, "_value": self._value}
@@ -306,7 +314,14 @@ class Variable(Tensor):
         ------
         ValueError, TypeError
             If the shape differs or these are no real numbers; nothing has been changed then.
+        RuntimeError
+            In a compiled step, which would do it only when it is traced.
         """
+        if eager.is_tracing():
+            from fastdl.trace import current_trace
+
+            trace: Any = current_trace()
+            trace.note_assignment(self)
         self._value[...] = self.fitting(value)
         self.note_change()
 
@@ -368,8 +383,15 @@ def _as_value(value: Any, dtype: Any) -> np.ndarray:
 def from_dlpack(array: Any) -> Tensor:
     """An eager tensor on the memory of another library's array, by the DLPack protocol.
 
+    Raises
+    ------
+    TypeError
+        If it does not have the protocol, or holds no real numbers.
+
     >>> import numpy as np
     >>> from_dlpack(np.ones(2, np.float32)).numpy()
     array([1., 1.], dtype=float32)
     """
+    if not hasattr(array, "__dlpack__"):
+        raise TypeError(f"from_dlpack: {type(array).__name__} has no __dlpack__")
     return eager.wrap(_as_value(np.from_dlpack(array), None))

@@ -145,6 +145,9 @@ class Trace:
         """The tensor as one of this type, where the trace can have it as that."""
         return tensor
 
+    def note_assignment(self, variable: Variable) -> None:
+        """A weight is given a value while this trace is open, as layers do that are built."""
+
     def apply_gradients(self, optimizer: Any, gradients: dict[Variable, Tensor]) -> None:
         """What `Optimizer.apply_gradients` does while this trace is open."""
         raise RuntimeError(
@@ -247,9 +250,12 @@ def infer_shapes(op: Op, shapes: dict[str, Shape], options: dict[str, Any]) -> d
             if lead is None:
                 lead = shape[:n]
             elif shape[:n] != lead:
+                rest = ""
+                if None in (lead[:1] + shape[:1]) and n == len(lead):
+                    rest = "; None is the batch: what has a row for each of it must come with it"
                 raise ValueError(
                     f"{op.name}: argument {argument.name!r} has shape {shape}, but its leading "
-                    f"axes must be {lead}"
+                    f"axes must be {lead}{rest}"
                 )
         for axis, length in zip(axes, shape[n:], strict=True):
             wanted = _length(axis, lengths)

@@ -119,7 +119,7 @@ def _reported(model: Model, run: Run | StreamRun) -> History:
         warnings.warn(
             f"{model.name}: the {what} became {value} in epoch {epoch + 1}; {NOT_FINITE}",
             RuntimeWarning,
-            stacklevel=4,  # the line that called Model.fit
+            stacklevel=5,  # the line that called Model.fit
         )
     return history
 
@@ -474,8 +474,8 @@ def _rows(
     model: Model, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | str | None
 ) -> Rows:
     if y is None:
-        what = type(x).__name__
-        raise ValueError(f"y must be given: x is {what}")
+        hint = "; call it, to have the batches that it gives" if callable(x) else ""
+        raise ValueError(f"y must be given: x is {type(x).__name__}{hint}")
     model.build_for(x)
     inputs = as_inputs(x, model.input_names, model.row_shapes, model.input_classes)
     targets = as_targets(y, model.targets)
@@ -487,7 +487,8 @@ def _rows(
 
 def _validation_rows(model: Model, data: Any) -> Rows:
     if not isinstance(data, Sequence) or len(data) not in (2, 3):
-        raise ValueError("validation_data must be (x, y) or (x, y, sample_weight)")
+        what = "batches, which are for fits on batches" if is_stream(data) else type(data).__name__
+        raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), got {what}")
     return _rows(model, data[0], data[1], data[2] if len(data) == 3 else None, None)
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from fastdl._names import Hinted
+
 __all__ = ["HOOKS", "Callback", "CallbackList", "Logs"]
 
 Logs = Mapping[str, Any]
 
 
-class Callback:
+class Callback(Hinted):
     """The base of all callbacks: a subclass overrides the hooks that it wants.
 
     ``logs`` maps names (``"loss"``, ``"accuracy"``, ``"val_loss"``) to floats. A hook stops the

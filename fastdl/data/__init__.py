@@ -6,6 +6,7 @@ scaling (`Standardizer`, `normalize`) and `one_hot`.
 
 from fastdl.data.door import (
     Rows,
+    as_array,
     as_inputs,
     as_labels,
     as_rows,
@@ -21,9 +22,9 @@ from fastdl.data.scaling import Standardizer, normalize, one_hot
 from fastdl.data.splits import KFold, StratifiedKFold, train_test_split
 
 __all__ = [
-    "Folds", "KFold", "Rows", "Standardizer", "StratifiedKFold", "as_inputs", "as_labels",
-    "as_rows", "as_targets", "as_weights", "as_weights_of", "by_dlpack", "cross_validate",
-    "hold_out", "labels_of", "normalize", "one_hot", "take", "train_test_split",
+    "Folds", "KFold", "Rows", "Standardizer", "StratifiedKFold", "as_array", "as_inputs",
+    "as_labels", "as_rows", "as_targets", "as_weights", "as_weights_of", "by_dlpack",
+    "cross_validate", "hold_out", "labels_of", "normalize", "one_hot", "take", "train_test_split",
 ]  # fmt: skip
 
 

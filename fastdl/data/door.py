@@ -73,7 +73,7 @@ def as_rows(name: str, value: Any, shape: Sequence[int | None]) -> np.ndarray:
         If the values are no real numbers or the shape differs.
     """
     plain = type(value) is np.ndarray and value.dtype != object
-    array = value if plain else _array(name, value)
+    array = value if plain else as_array(name, value)
     if array.dtype.kind not in "biuf":
         kind = type(value).__name__ if array.ndim == 0 else f"{array.dtype}"
         raise TypeError(f"{name} must be an array of real numbers, got {kind}")
@@ -105,7 +105,8 @@ def by_dlpack(value: Any) -> Any:
     return np.from_dlpack(value)
 
 
-def _array(name: str, value: Any) -> np.ndarray:
+def as_array(name: str, value: Any) -> np.ndarray:
+    """The array that this is like; a TypeError that gives the name where it is like none."""
     if value is None or isinstance(value, (Iterator, str, bytes)):
         raise TypeError(f"{name} must be an array or array-like, got {type(value).__name__}")
     if isinstance(value, np.ma.MaskedArray):
@@ -203,7 +204,7 @@ def as_targets(y: Any, targets: Sequence[Target]) -> list[np.ndarray]:
 
 def as_labels(name: str, value: Any, shape: Sequence[int], classes: int) -> np.ndarray:
     """Whole numbers from 0 to classes - 1, of this shape for each row."""
-    array = np.asarray(by_dlpack(value))
+    array = as_array(name, value)
     if array.ndim == len(shape) + 2 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim == len(shape) + 2 and array.shape[-1] == classes:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastdl._names import snake_case
+from fastdl._names import Hinted, snake_case
 from fastdl.tensor import Shape, Tensor, apply
 from fastdl.trace import Trace
 
@@ -21,7 +21,7 @@ __all__ = ["MeanMetric", "Metric", "NativeMetric"]
 Totals = dict[str, Any]
 
 
-class Metric:
+class Metric(Hinted):
     """The base of all metrics, and of your own in plain Python.
 
     A subclass says how to begin (`reset_state`), what to do with rows (`update_state`) and what the

@@ -284,3 +284,24 @@ def test_any_number_of_threads_gives_the_same_bits():
             fastdl.kernels.runner.force_threads(False)
     assert_same_weights(results[0], results[1])
     assert_same_weights(results[0], results[2])
+
+
+def test_assigning_to_a_weight_is_refused():
+    weight = fastdl.Variable([1.0])
+
+    @fastdl.compiled_step
+    def step(x):
+        weight.assign([2.0])
+        return x * 2.0
+
+    with pytest.raises(RuntimeError, match="cannot assign to"):
+        step(np.ones((3, 1), np.float32))
+    assert weight.numpy() == [1.0]
+
+
+def test_an_array_from_outside_has_no_batch():
+    model, labels = fastdl.Sequential([fastdl.layers.Dense(3, activation="softmax")]), np.arange(3)
+    loss = fastdl.losses.SparseCategoricalCrossentropy()
+    step = fastdl.compiled_step(lambda x: loss(labels, model(x)))
+    with pytest.raises(ValueError, match="None is the batch"):
+        step(np.ones((3, 2), np.float32))

@@ -31,7 +31,10 @@ def test_array_on_the_left_gives_a_tensor(operate):
     assert isinstance(np.float32(2.0) * Tensor(B), Tensor)
 
 
-@pytest.mark.parametrize("reduce", [np.sum, np.max, np.min], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "reduce", [np.sum, np.mean, np.max, np.min, np.amax, np.amin, np.var, np.std],
+    ids=lambda f: f.__name__,
+)  # fmt: skip
 @pytest.mark.parametrize("options", [{}, {"axis": 1}, {"axis": 0, "keepdims": True}], ids=str)
 def test_reductions(reduce, options):
     out = reduce(Tensor(A), **options)
@@ -41,6 +44,40 @@ def test_reductions(reduce, options):
 
 def test_reduction_of_a_ufunc_is_over_the_first_axis():
     np.testing.assert_allclose(np.add.reduce(Tensor(A)).numpy(), A.sum(axis=0), rtol=1e-6)
+
+
+FUNCTIONS = {
+    "broadcast_to": lambda x: np.broadcast_to(x, (4, 2, 3)),
+    "clip": lambda x: np.clip(x, 1.0, 3.0),
+    "concatenate": lambda x: np.concatenate([x, B]),
+    "expand_dims": lambda x: np.expand_dims(x, 1),
+    "reshape": lambda x: np.reshape(x, -1),
+    "split": lambda x: np.split(x, 3, axis=1)[1],
+    "squeeze": lambda x: np.squeeze(np.reshape(x, (2, 1, 3))),
+    "stack": lambda x: np.stack([x, B]),
+    "swapaxes": lambda x: np.swapaxes(x, 0, 1),
+    "transpose": lambda x: np.transpose(x),
+    "where": lambda x: np.where(A > 1, x, B),
+}
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_functions_that_are_no_ufuncs_are_recorded(name):
+    x = Tensor(A)
+    with fastdl.GradientTape() as tape:
+        tape.watch(x)
+        out = FUNCTIONS[name](x)
+        total = np.sum(out * out)
+    assert isinstance(out, Tensor)
+    np.testing.assert_allclose(out.numpy(), FUNCTIONS[name](A), rtol=1e-6)
+    assert tape.gradient(total, x) is not None
+
+
+def test_functions_without_an_op_see_the_values():
+    x = Tensor(A)
+    assert np.argmax(x) == A.argmax() and np.allclose([x, x], [A, A])
+    with pytest.raises(TypeError, match=r"np\.mean of a tensor: .*'dtype'"):
+        np.mean(x, dtype=np.float64)
 
 
 def test_they_are_recorded():

@@ -402,3 +402,13 @@ def test_frozen_layers_are_left_alone():
     assert model.trainable_variables == model.layers[1].weights
     model.layers[0].trainable = True
     assert len(model.trainable_variables) == 4
+
+
+def test_weights_alone_are_no_pairs():
+    with pytest.raises(TypeError, match=r"wants pairs of \(gradient, Variable\)"):
+        fastdl.optimizers.SGD().apply_gradients([fastdl.Variable([1.0, 2.0])])
+
+
+def test_what_has_no_dlpack():
+    with pytest.raises(TypeError, match="from_dlpack: int has no __dlpack__"):
+        fastdl.from_dlpack(3)

@@ -365,3 +365,32 @@ def test_interrupt_stops_within_200_ms_and_leaves_a_model_that_trains_on():
     assert late < 2.0  # 200 ms on a machine of one's own
     assert model.optimizer.iterations > 0
     model.fit(x, y, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda m: m.fit([[1.0]], [1.0], epoch=3),
+            r"Sequential\.fit: no argument 'epoch' \(.*'epochs'",
+        ),
+        (
+            lambda m: m.compile("sgd", "mse", metric=[]),
+            r"compile: no argument 'metric' \(.*'metrics'",
+        ),
+        (lambda m: fastdl.callbacks.EarlyStopping(patiance=1), r"EarlyStopping: .*'patience'"),
+        (lambda m: fastdl.schedules.CosineDecay(1e-3, 9, alfa=1), r"CosineDecay: .*'alpha'"),
+        (lambda m: fastdl.metrics.F1Score(avrage=None), r"F1Score: .*'average'"),
+        (lambda m: fastdl.losses.Huber(delt=1), r"Huber: .*'delta'"),
+        (lambda m: fastdl.initializers.RandomNormal(std=1), r"RandomNormal: no argument 'std'"),
+        (lambda m: fastdl.regularizers.L2(l3=1), r"L2: no argument 'l3'"),
+        (lambda m: m.fit(lambda: 1, verbose=0), "y must be given: x is function; call it"),
+        (lambda m: m.fit([[1, 2], [3]], [0, 1], verbose=0), "x is not an array"),
+        (lambda m: m.fit([[1.0]], [1.0], validation_data=iter([])), "got batches"),
+    ],
+)
+def test_wrong_arguments_say_what_was_meant(call, words):
+    model = fastdl.Sequential([fastdl.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises((TypeError, ValueError), match=words):
+        call(model)
