@@ -16,6 +16,7 @@ from typing import Any
 from fastdl.gpu import (  # noqa: F401  (importing a family registers its ops)
     activations,
     arithmetic,
+    attention,
     augmentation,
     convolution,
     functions,

@@ -73,17 +73,36 @@ template <int M, int N> struct Tile {
     static METHOD int row(int i) { return (i / GROUP * SIDE + threadIdx.y) * GROUP + i % GROUP; }
     static METHOD int column(int j) { return threadIdx.x + SIDE * j; }
 
+    METHOD void clear() {
+#pragma unroll
+        for (int i = 0; i < DOWN; i++)
+#pragma unroll
+            for (int j = 0; j < ACROSS; j++) sum[i][j] = 0;
+    }
+
+    /* Adds the product of two slices, rows of which are M and N long and PADDING apart. */
+    METHOD void add(const real *slice_a, const real *slice_b) {
+#pragma unroll 4
+        for (int k = 0; k < DEPTH; k++) {
+            real x[DOWN], y[ACROSS];
+#pragma unroll
+            for (int i = 0; i < DOWN; i++) x[i] = slice_a[k * (M + PADDING) + row(i)];
+#pragma unroll
+            for (int j = 0; j < ACROSS; j++) y[j] = slice_b[k * (N + PADDING) + column(j)];
+#pragma unroll
+            for (int i = 0; i < DOWN; i++)
+#pragma unroll
+                for (int j = 0; j < ACROSS; j++) sum[i][j] += x[i] * y[j];
+        }
+    }
+
     template <class A, class B>
     METHOD void multiply(const A &a, const B &b, int64 begin, int64 end, real *slice_a,
                          real *slice_b) {
         typedef Slice<M, A::LINED> PartA;
         typedef Slice<N, B::LINED> PartB;
         real next_a[PartA::SHARE], next_b[PartB::SHARE];
-#pragma unroll
-        for (int i = 0; i < DOWN; i++)
-#pragma unroll
-            for (int j = 0; j < ACROSS; j++) sum[i][j] = 0;
-
+        clear();
         a.fetch(next_a, begin, end);
         b.fetch(next_b, begin, end);
         for (int64 d = begin; d < end; d += DEPTH) {
@@ -94,18 +113,23 @@ template <int M, int N> struct Tile {
                 a.fetch(next_a, d + DEPTH, end);
                 b.fetch(next_b, d + DEPTH, end);
             }
-#pragma unroll 4
-            for (int k = 0; k < DEPTH; k++) {
-                real x[DOWN], y[ACROSS];
-#pragma unroll
-                for (int i = 0; i < DOWN; i++) x[i] = slice_a[k * PartA::STRIDE + row(i)];
-#pragma unroll
-                for (int j = 0; j < ACROSS; j++) y[j] = slice_b[k * PartB::STRIDE + column(j)];
-#pragma unroll
-                for (int i = 0; i < DOWN; i++)
-#pragma unroll
-                    for (int j = 0; j < ACROSS; j++) sum[i][j] += x[i] * y[j];
-            }
+            add(slice_a, slice_b);
+            __syncthreads();
+        }
+    }
+
+    /* Adds a product whose first operand is in shared memory, `depth` slices behind each other. */
+    template <class B>
+    METHOD void multiply_add(const real *slices_a, const B &b, int64 begin, int64 depth,
+                             real *slice_b) {
+        typedef Slice<N, B::LINED> PartB;
+        real next[PartB::SHARE];
+        b.fetch(next, begin, begin + depth);
+        for (int64 d = 0; d < depth; d += DEPTH) {
+            PartB::put(slice_b, next);
+            __syncthreads();
+            if (d + DEPTH < depth) b.fetch(next, begin + d + DEPTH, begin + depth);
+            add(slices_a + d * (M + PADDING), slice_b);
             __syncthreads();
         }
     }

@@ -71,11 +71,18 @@ def counts_are_right():
     return np.allclose(*totals)
 
 
+def attention_is_right():
+    q, k, v = np.random.default_rng(0).random((3, 1, 70, 1, 20))
+    results = [m.attention_forward(q, k, v) for m in (gpu, kernels)]
+    return all(np.allclose(a, b) for a, b in zip(*results, strict=True))
+
+
 #: How many of its own barriers, from the first, each check needs; the loss those of common.cuh.
 BARRIERS = {
     "losses": (loss_is_right, 0), "products": (product_is_right, 2),
     "norms": (gradient_is_right, 2), "reductions": (sum_is_right, 1),
     "moves": (moves_are_right, 4), "metrics": (counts_are_right, 1),
+    "attention": (attention_is_right, 4),
 }  # fmt: skip
 
 
