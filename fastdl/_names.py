@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 __all__ = [
     "Configurable",
     "Hinted",
+    "custom_objects_known",
     "hinted",
     "lookup",
     "make",
@@ -23,6 +26,18 @@ __all__ = [
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+
+_custom: ContextVar[Mapping[str, Any]] = ContextVar("custom", default={})  # noqa: B039
+
+
+@contextlib.contextmanager
+def custom_objects_known(objects: Mapping[str, Any] | None) -> Iterator[None]:
+    """Has `make` know the user's own classes by these names, in the block."""
+    token = _custom.set(objects or {})
+    try:
+        yield
+    finally:
+        _custom.reset(token)
 
 
 def snake_case(name: str) -> str:
@@ -94,7 +109,7 @@ def make(kind: str, identifier: str | Mapping[str, Any], table: Mapping[str, typ
     if isinstance(identifier, str):
         return lookup(kind, identifier, table)()
     name, arguments = split_config(kind, identifier)
-    cls = lookup(kind, name, table)
+    cls = _custom.get().get(name) or lookup(kind, name, table)
     try:
         return cls(**arguments)
     except TypeError as error:

@@ -6,6 +6,7 @@ converted, so float32 and float64 networks start from the same numbers.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
@@ -13,6 +14,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdl import runtime
 from fastdl._names import Configurable, lookup, make, snake_case
 
 __all__ = [
@@ -33,11 +35,12 @@ __all__ = [
     "VarianceScaling",
     "Zeros",
     "compute_fans",
+    "first_values",
     "get",
     "serialize",
 ]
 
-#: What ``get`` returns: anything called as ``initializer(shape, dtype, rng)``.
+#: What ``get`` returns; see `first_values` for how it is called.
 InitializerLike = Callable[..., NDArray[Any]]
 
 # The standard deviation of a unit normal cut off at two standard deviations:
@@ -90,7 +93,10 @@ def _number(name: str, value: float, low: float = -math.inf) -> float:
 
 
 class Initializer(Configurable):
-    """The base of all initializers. A subclass writes ``_draw`` and keeps its arguments' names.
+    """The base of all initializers.
+
+    A subclass of your own defines ``__call__(self, shape)``, which may take ``dtype`` and ``rng``
+    too: the type of floats, and a generator that follows `fastdl.set_seed`.
 
     >>> HeNormal(seed=3).get_config(), HeNormal(seed=3) == HeNormal(seed=3)
     ({'seed': 3}, True)
@@ -468,7 +474,8 @@ def get(
     ----------
     identifier : str, dict, callable or None
         A name (``"glorot_uniform"``, ``"GlorotUniform"``), what `serialize` returned, an
-        initializer or its class, or any function of ``(shape, dtype, rng)``. None stays None.
+        initializer or its class, or any function of ``shape``, and of ``dtype`` and ``rng`` if it
+        takes them. None stays None.
 
     Returns
     -------
@@ -498,6 +505,32 @@ def get(
     elif callable(identifier):
         return identifier
     raise TypeError(f"an initializer is a name, a config, a callable or None, not {identifier!r}")
+
+
+def first_values(
+    initializer: InitializerLike, shape: tuple[int, ...], rng: np.random.Generator, name: str
+) -> NDArray[Any]:
+    """A weight's first values, of the float type that `fastdl.set_floatx` chose.
+
+    A function of the user's own is given of ``dtype`` and ``rng`` what it takes.
+
+    Raises
+    ------
+    ValueError
+        If the initializer gives another shape; the message has ``name``.
+    """
+    dtype = runtime.floatx()
+    options: dict[str, Any] = {"dtype": dtype, "rng": rng}
+    if not isinstance(initializer, Initializer) or type(initializer).__call__ is not (
+        Initializer.__call__
+    ):
+        taken = inspect.signature(initializer).parameters
+        if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+            options = {key: value for key, value in options.items() if key in taken}
+    values = np.asarray(initializer(shape, **options))
+    if values.shape != shape:
+        raise ValueError(f"{name}: its initializer gave the shape {values.shape}, not {shape}")
+    return values.astype(dtype, order="C", copy=False)
 
 
 def serialize(initializer: InitializerLike | None) -> dict[str, Any] | None:

@@ -214,7 +214,7 @@ class Model(Layer):
             weights = self.weights
             consolidate(weights)  # of layers that came later
             regularizers = (w.regularizer for w in weights if w.regularizer is not None)
-            penalties = ((r.l1, r.l2) for r in regularizers)
+            penalties = (r.factors or id(r) for r in regularizers)
             known = (*_versions(self), *map(id, self.trainable_weights), *penalties)
             self._known_structure = latest, known
         return known

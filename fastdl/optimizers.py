@@ -358,7 +358,7 @@ def _penalties(variable: Variable, regularized: bool) -> tuple[float, float]:
     regularizer = variable.regularizer
     if regularizer is None or not regularized:
         return 0.0, 0.0
-    return regularizer.l1, regularizer.l2
+    return regularizer.factors or (0.0, 0.0)
 
 
 def _like(gradient: Tensor, variable: Variable) -> Tensor:

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastdl import runtime
+from fastdl.arithmetic import broadcast_to
 from fastdl.graph import Step, differentiate, fuse, prune, root
 from fastdl.kernels import dispatch
 from fastdl.layers.base import flatten
 from fastdl.layout import Lowered, lower
 from fastdl.metrics.base import Metric, NativeMetric, plain, split
 from fastdl.rewrites import rewritten, sums_of_pooled
-from fastdl.tensor import Tensor, Variable, apply
-from fastdl.trace import Node, Trace, wrong_batch
+from fastdl.tensor import Tensor, Variable, apply, constant
+from fastdl.trace import Node, Trace, reshape, wrong_batch
 
 if TYPE_CHECKING:
     from fastdl.model import Model
@@ -391,15 +392,29 @@ class _Objective:
         return len(self.fetches) - 1
 
     def _penalties(self, model: Model, values: Tensor) -> None:
-        """What the regularizers add to the loss; the updates add their gradients."""
+        """What the regularizers add to the loss. Where factors say all, the updates add their
+        gradients; what the user's own compute is differentiated with the rest."""
         penalised = [w for w in model.trainable_weights if w.regularizer is not None]
-        if not penalised:
-            return
-        total = self._mean("", 1.0)
-        apply("accumulate", total=total, values=apply("scale", x=values, factor=0.0))
+        simple = [(w, w.regularizer.factors) for w in penalised if w.regularizer.factors]
+        if simple:
+            total = self._mean("", 1.0)
+            apply("accumulate", total=total, values=apply("scale", x=values, factor=0.0))
+        for variable, (l1, l2) in simple:
+            apply("penalty", total=total, param=variable, values=values, l1=l1, l2=l2)
         for variable in penalised:
-            r = variable.regularizer
-            apply("penalty", total=total, param=variable, values=values, l1=r.l1, l2=r.l2)
+            if variable.regularizer.factors is None:
+                self._own_penalty(variable, values)
+
+    def _own_penalty(self, variable: Variable, values: Tensor) -> None:
+        penalty = variable.regularizer(variable)
+        if not isinstance(penalty, Tensor) or math.prod(s or 0 for s in penalty.shape) != 1:
+            raise TypeError(
+                f"the regularizer {variable.regularizer!r} must give a tensor of one number, got "
+                f"{penalty!r}"
+            )
+        self.seeds.append((penalty, constant(np.ones(penalty.shape), variable.value.dtype)))
+        rows = broadcast_to(reshape(penalty, (1,)), (None, 1), like=values)
+        apply("accumulate", total=self._mean("", 1.0), values=reshape(rows, (None,)))
 
 
 def _evaluation(model: Model, capacity: int, weighted: bool, backend: str) -> Compiled:

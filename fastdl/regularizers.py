@@ -1,13 +1,14 @@
 """Penalties on the size of parameters: l1 * sum|w| + l2 * sum(w^2), as in Keras.
 
 A regularizer only carries the two factors: the kernels of the optimizers add its gradient,
-``l1 * sign(w) + 2 * l2 * w``, in the pass that updates the parameter.
+``l1 * sign(w) + 2 * l2 * w``, in the pass that updates the parameter. One of the user's own is
+traced and differentiated like the rest of the loss.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,16 +28,33 @@ def _factor(name: str, value: float) -> float:
 
 
 class Regularizer(Configurable):
-    """The base of the three: the penalty ``l1 * sum|w| + l2 * sum(w^2)``.
+    """The base of all: the penalty ``l1 * sum|w| + l2 * sum(w^2)``.
+
+    A subclass of your own defines ``__call__(self, weight)`` in ops, which gives one number; where
+    a model with it is to be saved, ``get_config`` too. A plain function does as well.
 
     Attributes
     ----------
     l1, l2 : float >= 0
         The factors.
+
+    Examples
+    --------
+    >>> import fastdl
+    >>> class Orthogonal(Regularizer):
+    ...     def __call__(self, weight):
+    ...         product = fastdl.ops.transpose(weight) @ weight
+    ...         return 0.01 * fastdl.ops.sum((product - np.eye(3)) ** 2)
+    >>> layer = fastdl.layers.Dense(3, kernel_regularizer=Orthogonal())
     """
 
     l1: float = 0.0
     l2: float = 0.0
+
+    @property
+    def factors(self) -> tuple[float, float] | None:
+        """l1 and l2, where they say all of it; None of a regularizer of the user's own."""
+        return (self.l1, self.l2) if type(self).__call__ is Regularizer.__call__ else None
 
     def __call__(self, weight: ArrayLike | Tensor) -> Any:
         """Return the penalty of an array of any shape, summed in float64.
@@ -104,19 +122,38 @@ class L1L2(Regularizer):
         self.l2 = _factor("l2", l2)
 
 
+class _Function(Regularizer):
+    """A plain function of a weight."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def __call__(self, weight: Any) -> Any:
+        return self.function(weight)
+
+    def get_config(self) -> dict[str, Any]:
+        raise ValueError(
+            f"the regularizer {self.function!r} is a plain function and cannot be saved; make it "
+            f"a subclass of fastdl.regularizers.Regularizer"
+        )
+
+    def __repr__(self) -> str:
+        return repr(self.function)
+
+
 _BY_NAME: dict[str, type[Regularizer]] = {"l1": L1, "l2": L2, "l1_l2": L1L2, "l1l2": L1L2}
 
 
 def get(
-    identifier: str | Mapping[str, Any] | Regularizer | type[Regularizer] | None,
+    identifier: str | Mapping[str, Any] | Regularizer | Callable[..., Any] | None,
 ) -> Regularizer | None:
     """Return the regularizer that ``identifier`` means.
 
     Parameters
     ----------
-    identifier : str, dict, Regularizer or None
+    identifier : str, dict, Regularizer, callable or None
         ``"l1"``, ``"l2"`` or ``"l1_l2"`` with their defaults, what `serialize` returned, a
-        regularizer or its class. None stays None.
+        regularizer or its class, a function of a weight. None stays None.
 
     Raises
     ------
@@ -134,10 +171,14 @@ def get(
         return identifier
     if isinstance(identifier, (str, Mapping)):
         return make("regularizer", identifier, _BY_NAME)
-    if isinstance(identifier, type) and issubclass(identifier, Regularizer):
-        return identifier()
+    if isinstance(identifier, type):
+        if issubclass(identifier, Regularizer):
+            return identifier()
+    elif callable(identifier):
+        return _Function(identifier)
     raise TypeError(
-        f"a regularizer is a name, a config, an L1, L2 or L1L2, or None, not {identifier!r}"
+        f"a regularizer is a name, a config, an L1, L2 or L1L2, a function of a weight, or None, "
+        f"not {identifier!r}"
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastdl import losses, metrics, optimizers, saving
-from fastdl._names import split_config
+from fastdl._names import custom_objects_known, split_config
 from fastdl.functional import Functional
 from fastdl.layers.base import Layer, loading
 
@@ -144,7 +144,8 @@ def load_model(
     ----------
     path : path
     custom_objects : dict, optional
-        Classes of your own layers and schedules, and your own losses, by name.
+        Classes of your own layers, schedules, initializers and regularizers, and your own losses,
+        by name.
 
     Returns
     -------
@@ -161,7 +162,8 @@ def load_model(
     file = saving.read_model(path)
     weights = _part(file.tensors, "weights/")
     try:
-        with loading(sum(array.size for array in weights.values())):
+        budget = sum(array.size for array in weights.values())
+        with loading(budget), custom_objects_known(custom_objects):
             model = _from_architecture(file.architecture, custom_objects)
         _assign(model, weights, "its data")
         _restore_training(model, file, custom_objects)

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+import fastdl
 from fastdl import initializers as init
 
 ALL = [getattr(init, name) for name in init.__all__ if name[0].isupper() and name != "Initializer"]
@@ -144,3 +145,39 @@ def test_none_and_callables():
 def test_mistakes_are_named(make, error, says):
     with pytest.raises(error, match=says):
         make()
+
+
+class Tenths(init.Initializer):
+    def __call__(self, shape):
+        return np.full(shape, 0.1)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        Tenths(),
+        lambda shape: np.full(shape, 0.1),
+        lambda shape, dtype=None: np.full(shape, 0.1, dtype),
+        lambda shape, dtype, rng: np.full(shape, 0.1, dtype),
+        lambda shape, **options: np.full(shape, 0.1, options["dtype"]),
+    ],
+)
+def test_one_of_your_own(own):
+    layer = fastdl.layers.Dense(3, kernel_initializer=own)
+    layer.build((None, 2))
+    assert layer.kernel.value.dtype == np.float32
+    np.testing.assert_array_equal(layer.kernel.numpy(), np.full((2, 3), 0.1, np.float32))
+
+
+def test_another_shape_is_refused():
+    layer = fastdl.layers.Dense(3, kernel_initializer=lambda shape: np.ones(shape[::-1]), name="d")
+    with pytest.raises(ValueError, match=r"d/kernel: its initializer gave the shape \(3, 2\)"):
+        layer.build((None, 2))
+
+
+def test_one_of_your_own_is_saved_with_the_model(tmp_path):
+    model = fastdl.Sequential([fastdl.layers.Dense(3, kernel_initializer=Tenths())])
+    model.build((None, 2))
+    model.save(tmp_path / "m.fastdl")
+    again = fastdl.load_model(tmp_path / "m.fastdl", custom_objects={"Tenths": Tenths})
+    assert again.layers[0].kernel_initializer == Tenths()

@@ -163,13 +163,11 @@ class Layer:
         shape = tuple(shape)
         budget = _loading.get()
         if budget is None:
-            value = np.asarray(init(shape, dtype=runtime.floatx(), rng=runtime.rng()))
+            value = initializers.first_values(init, shape, runtime.rng(), f"{self.name}/{name}")
         else:
             budget.take(math.prod(shape))
             value = np.zeros(shape, runtime.floatx())
-        variable = Variable(
-            value.reshape(shape), f"{self.name}/{name}", trainable, regularizers.get(regularizer)
-        )
+        variable = Variable(value, f"{self.name}/{name}", trainable, regularizers.get(regularizer))
         self._weights.append(variable)
         changes.note()
         return variable
