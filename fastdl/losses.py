@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastdl._names import Hinted, lookup, split_config
+from fastdl._names import Hinted, lookup, snake_case, split_config
 from fastdl.kernels import eager
 from fastdl.tensor import Shape, Tensor, apply, constant
-from fastdl.trace import reshape
+from fastdl.trace import batch_hint, reshape
 
 __all__ = [
     "BinaryCrossentropy",
@@ -160,7 +160,7 @@ class Loss(Hinted):
         Parameters
         ----------
         y_true : array or Tensor, shape (n, outputs), or (n,) labels
-        y_pred : array or Tensor, shape (n, outputs)
+        y_pred : array or Tensor, shape (n, outputs), or (n,) where there is one output
         sample_weight : array or Tensor, shape (n,), optional
 
         Raises
@@ -172,6 +172,8 @@ class Loss(Hinted):
         2.0
         """
         prediction = y_pred if isinstance(y_pred, Tensor) else constant(y_pred)
+        if self.op and not self.labels and len(prediction.shape) == 1:
+            prediction = reshape(prediction, (*prediction.shape, 1))
         target = self._as_target(y_true, prediction)
         values = self.call(target, prediction)
         if not self.op:
@@ -193,6 +195,11 @@ class Loss(Hinted):
             longer = max(shape, wanted, key=len)
             if longer[min(len(shape), len(wanted)) :] == (1,):
                 return reshape(target, wanted)
+        if self.op and shape != wanted:
+            raise ValueError(
+                f"{snake_case(self.name)}: targets of shape {shape} do not fit predictions of "
+                f"shape {prediction.shape}{batch_hint(shape, prediction.shape)}"
+            )
         return target
 
     def get_config(self) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from fastdl.kernels.table import OPS, Op
 from fastdl.tensor import Shape, Tensor, Variable, constant
 
 __all__ = [
-    "Call", "Node", "Trace", "apply_node", "current_trace", "infer_shapes", "inside", "record",
-    "reshape", "root", "rows_of", "stop_gradient", "wrong_batch",
+    "Call", "Node", "Trace", "apply_node", "batch_hint", "current_trace", "infer_shapes", "inside",
+    "record", "reshape", "root", "rows_of", "stop_gradient", "wrong_batch",
 ]  # fmt: skip
 
 
@@ -229,6 +229,13 @@ def _apply_symbolic(name: str, without: Iterable[str], arguments: dict[str, Any]
     return record(Node(op, inputs, arguments, outputs))
 
 
+def batch_hint(one: Shape, other: Shape) -> str:
+    """What to say where only one of two shapes has the batch."""
+    if (None in one[:1]) == (None in other[:1]):
+        return ""
+    return "; None is the batch: what has a row for each of it must come with it"
+
+
 def infer_shapes(op: Op, shapes: dict[str, Shape], options: dict[str, Any]) -> dict[str, Shape]:
     """Holds the shapes of inputs against the table; returns the shapes of the outputs."""
     lead: Shape | None = None
@@ -250,12 +257,9 @@ def infer_shapes(op: Op, shapes: dict[str, Shape], options: dict[str, Any]) -> d
             if lead is None:
                 lead = shape[:n]
             elif shape[:n] != lead:
-                rest = ""
-                if None in (lead[:1] + shape[:1]) and n == len(lead):
-                    rest = "; None is the batch: what has a row for each of it must come with it"
                 raise ValueError(
                     f"{op.name}: argument {argument.name!r} has shape {shape}, but its leading "
-                    f"axes must be {lead}{rest}"
+                    f"axes must be {lead}{batch_hint(lead, shape)}"
                 )
         for axis, length in zip(axes, shape[n:], strict=True):
             wanted = _length(axis, lengths)

@@ -171,8 +171,10 @@ def fit_data(
     labels = labels_of(rows.targets[0]) if stratify else None
     first, last = hold_out(rows.count, validation_split, labels)
     held = take(rows, last)
-    which = "of each label" if stratify else "rows"
-    note = f"held out the last {held.count} {which} for validation"
+    which = (
+        f"last rows of each label, {held.count} in all," if stratify else f"last {held.count} rows"
+    )
+    note = f"held out the {which} for validation"
     return FitData(take(rows, first), held, note)
 
 

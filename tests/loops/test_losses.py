@@ -156,3 +156,22 @@ def test_losses_that_give_no_tensor_are_refused():
     model.compile("sgd", lambda y_true, y_pred: 3.0)
     with pytest.raises(TypeError, match="must return a tensor, got float"):
         model.fit(X, REAL, verbose=0)
+
+
+@pytest.mark.parametrize("name", ["mse", "mae", "huber", "binary_crossentropy"])
+def test_one_output_without_its_axis(name):
+    loss = losses.get(name)
+    y, p = np.array([0.0, 1.0, 1.0]), np.array([0.25, 0.5, 0.75])
+    values = {float(loss(a, b)) for a in (y, y[:, None]) for b in (p, p[:, None])}
+    assert len(values) == 1
+    pred = fastdl.constant(p)
+    with fastdl.GradientTape() as tape:
+        tape.watch(pred)
+        value = loss(y, pred)
+    assert tape.gradient(value, pred).shape == (3,)
+
+
+def test_both_shapes_are_named():
+    words = r"squared_error: targets of shape \(4, 2\) do not fit predictions of shape \(4, 1\)"
+    with pytest.raises(ValueError, match=words):
+        losses.get("mse")(np.ones((4, 2)), np.ones((4, 1)))
