@@ -1,0 +1,78 @@
+"""Models of convolutions, pooling, normalisation, and recurrence: as on the CPU."""
+
+import numpy as np
+import pytest
+from test_gpu_models import assert_same, gpu, on_both  # noqa: F401  (the fixture)
+
+import fastdl
+from fastdl import Sequential
+from fastdl.layers import (
+    GRU,
+    LSTM,
+    AveragePooling2D,
+    BatchNormalization,
+    Bidirectional,
+    Conv1D,
+    Conv2D,
+    Conv2DTranspose,
+    ConvLSTM2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    LayerNormalization,
+    Masking,
+    MaxPooling1D,
+    MaxPooling2D,
+    Reshape,
+    SimpleRNN,
+)  # fmt: skip
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.standard_normal((10, 8, 7, 3)).astype(np.float32)
+SEQUENCES = RNG.standard_normal((10, 6, 5)).astype(np.float32)
+SEQUENCES[3, 2] = 0
+TARGETS = RNG.standard_normal((10, 2))
+
+
+MODELS = {
+    "convolution": (IMAGES, lambda: [
+        Conv2D(4, 3, activation="relu", padding="same"), BatchNormalization(), MaxPooling2D(2),
+        Conv2D(6, 2, strides=2, activation="gelu"), GlobalAveragePooling2D(),
+    ]),
+    "transposed": (IMAGES, lambda: [
+        Conv2DTranspose(4, 3, strides=2, activation="relu"), AveragePooling2D(3),
+        DepthwiseConv2D(3), Flatten(),
+    ]),
+    "sequences": (SEQUENCES, lambda: [
+        Conv1D(4, 3, padding="same", activation="gelu"), LayerNormalization(), MaxPooling1D(2),
+        Flatten(),
+    ]),
+    "LSTM": (SEQUENCES, lambda: [
+        Masking(0.0), LSTM(4, return_sequences=True), Bidirectional(LSTM(3)),
+    ]),
+    "GRU": (SEQUENCES, lambda: [
+        GRU(4, return_sequences=True), SimpleRNN(3, dropout=0.2, recurrent_dropout=0.2),
+    ]),
+    "ConvLSTM2D": (IMAGES, lambda: [
+        Reshape((2, 4, 7, 3)), ConvLSTM2D(3, 2, padding="same"), GlobalMaxPooling2D(),
+    ]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_fit_is_the_cpu_s(gpu, name):  # noqa: F811
+    data, layers = MODELS[name]
+
+    def make():
+        fastdl.set_seed(0)
+        model = Sequential([*layers(), Dense(2)])
+        model.compile("adam", "mse")
+        return model
+
+    def work(model):
+        history = model.fit(data, TARGETS, epochs=2, batch_size=4, verbose=0)
+        return history.history, model.predict(data, verbose=0), model.get_weights()
+
+    assert_same(on_both(work, make))
