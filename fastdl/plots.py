@@ -100,11 +100,10 @@ def curves(history: History) -> list[str]:
     ValueError
         If no epoch has run.
     """
-    known = [name for name, values in history.history.items() if not np.ndim(values[-1])]
-    names = list(dict.fromkeys(name.removeprefix("val_") for name in known))
-    if not names or not history.epoch:
+    if not history.epoch:
         raise ValueError("there is nothing to draw: no epoch has run")
-    return names
+    known = [name for name, values in history.history.items() if not np.ndim(values[-1])]
+    return list(dict.fromkeys(name.removeprefix("val_") for name in known))
 
 
 def title(name: str) -> str:

@@ -191,6 +191,11 @@ class StratifiedKFold(KFold):
         labels = np.asarray(y).reshape(-1)
         if len(labels) != rows:
             raise ValueError(f"StratifiedKFold: x has {rows} rows, y {len(labels)} labels")
+        most = int(np.unique(labels, return_counts=True)[1].max(initial=0))
+        if most < self.n_splits:
+            raise ValueError(
+                f"StratifiedKFold: {self.n_splits} folds, but no label has more than {most} rows"
+            )
         generator = _generator(self.seed)
         fold = np.empty(rows, np.intp)
         begin = 0  # the fold at which the next label's spare rows begin, so that they even out

@@ -104,6 +104,8 @@ def test_folds_that_cannot_be():
         list(data.KFold().split(np.zeros(3)))
     with pytest.raises(ValueError, match="labels"):
         list(data.StratifiedKFold().split(np.zeros(9)))
+    with pytest.raises(ValueError, match="4 folds, but no label has more than 3 rows"):
+        list(data.StratifiedKFold(4).split(np.zeros(5), [0, 0, 1, 1, 1]))
 
 
 # --- scaling -------------------------------------------------------------------------------------
