@@ -174,7 +174,7 @@ def _configuration(history: History) -> list[tuple[str, str]]:
     rows = []
     if model is not None:
         optimizer = model.optimizer
-        rows += [("loss", str(model.loss)), ("optimizer", type(optimizer).__name__)]
+        rows += [("loss", _named(model.loss)), ("optimizer", type(optimizer).__name__)]
         config = optimizer.get_config()
         rows += [
             (f"{key.replace('_', ' ')}", _short(value))
@@ -199,6 +199,15 @@ def _configuration(history: History) -> list[tuple[str, str]]:
         ),
     ]
     return rows
+
+
+def _named(loss: Any) -> str:
+    """A loss, or those of several outputs, by name."""
+    if isinstance(loss, dict):
+        return ", ".join(f"{output}: {_named(each)}" for output, each in loss.items())
+    if isinstance(loss, (list, tuple)):
+        return ", ".join(map(_named, loss))
+    return str(getattr(loss, "__name__", loss))
 
 
 def _short(value: Any) -> str:

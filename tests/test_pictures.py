@@ -235,3 +235,16 @@ def test_a_confusion_matrix_is_a_table_and_no_curve(tmp_path):
     assert "Confusion matrix, last" in text and f">{matrix[2, 1]:.5g}</td>" in text
     assert drawn().curves(history) == ["loss"]  # F1 by default is one number a class
     history.plot(tmp_path / "curves.png")
+
+
+def test_losses_are_named(tmp_path):
+    def pinball(y_true, y_pred):
+        return fastdl.ops.relu(y_true - y_pred)
+
+    inputs = fastdl.Input((3,))
+    outputs = [layers.Dense(1, name=name)(inputs) for name in ("low", "high")]
+    model = fastdl.Model(inputs, outputs)
+    model.compile("sgd", {"low": pinball, "high": "mse"})
+    ones = np.ones((4, 1))
+    model.fit(np.ones((4, 3)), [ones, ones], verbose=0).report(tmp_path / "run.html")
+    assert "low: pinball, high: mse" in (tmp_path / "run.html").read_text()
