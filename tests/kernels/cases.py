@@ -306,13 +306,15 @@ def defined(op: Op, lengths) -> bool:
     return all(lengths.get(letter) != 0 for letter in below)
 
 
-def cases(name: str, dtype):
-    """All cases of an op."""
+def cases(name: str, dtype, most: float = math.inf):
+    """All cases of an op whose largest array has at most so many elements."""
     op = OPS[name]
     for lengths in extents(op):
         if defined(op, lengths):
             for options, optional in variants(op):
-                yield make_case(op, lengths, options, dtype, optional)
+                known = derived(op, lengths, options)
+                if all(math.prod(shape_of(a, known)) <= most for a in op.arguments):
+                    yield make_case(op, lengths, options, dtype, optional)
 
 
 def small_case(name: str, dtype=np.float32, rows=(3, 2), lengths=(5, 4, 6), **options) -> Case:
