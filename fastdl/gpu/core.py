@@ -50,6 +50,12 @@ class Driver(Protocol):
     ) -> None:
         """Runs it. Arguments are arrays, None (a null pointer), int and float."""
 
+    def upload(self, array: Any) -> Any:
+        """The array on the device, contiguous; itself where it is so already."""
+
+    def address(self, array: Any) -> int:
+        """Where an array of the device lies."""
+
 
 def power_of_two(count: int) -> int:
     """The least one that is not below."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastdl.gpu.call import epilogue_of
 from fastdl.gpu.core import HOSTS, Call
+from fastdl.gpu.loops import Loop, fused
 from fastdl.gpu.memory import Memory
 from fastdl.kernels import door
 from fastdl.kernels.table import ACTIVATIONS, DYNAMIC_OPTIONS, OPS, Op
@@ -58,15 +59,17 @@ class Steps:
                         f"the op {name} has no kernel for the GPU: use the backend 'cpu'"
                     )
 
-    def calls(self, rows: int) -> list[Call]:
+    def calls(self, rows: int) -> list[Call | Loop]:
         """What is launched for a batch of so many rows."""
-        calls: list[Call] = []
+        calls: list[Call | Loop] = []
         for step in self.steps:
             if len(step) != 3:
                 self._add(calls, step, rows, {})
                 continue
             iterations, inner, moving = step
+            bodies = []
             for i in range(iterations):
+                body: list[Call] = []
                 for at, entry in enumerate(inner):
                     places = {
                         argument: (array, (start + advance * i) % period * (each * rows + fixed))
@@ -76,10 +79,12 @@ class Steps:
                         ) in moving
                         if step_ == at
                     }
-                    self._add(calls, entry, rows, places)
+                    self._add(body, entry, rows, places)
+                bodies.append(body)
+            calls += fused(bodies, rows) or [call for body in bodies for call in body]
         return calls
 
-    def _add(self, calls: list[Call], entry: Any, rows: int, places: dict[int, Any]) -> None:
+    def _add(self, calls: list[Any], entry: Any, rows: int, places: dict[int, Any]) -> None:
         name, arrays, given, per_item, is_tail = entry
         op = OPS[name]
         options = {k: v for k, v in {**op.defaults, **given}.items() if k in op.option_names}
