@@ -76,6 +76,8 @@ def as_rows(name: str, value: Any, shape: Sequence[int | None]) -> np.ndarray:
     array = value if plain else as_array(name, value)
     if array.dtype.kind not in "biuf":
         kind = type(value).__name__ if array.ndim == 0 else f"{array.dtype}"
+        if array.dtype == object and array.size:
+            kind = f"objects, among them {next(v for v in array.flat if not _is_number(v))!r}"
         raise TypeError(f"{name} must be an array of real numbers, got {kind}")
     row = array.shape[1:]
     if array.ndim == 1 and tuple(shape) == (1,):
@@ -116,10 +118,13 @@ def as_array(name: str, value: Any) -> np.ndarray:
     except Exception as error:
         raise TypeError(f"{name} is not an array: {error}") from error
     # A table whose columns are of different types comes as objects.
-    numbers = (bool, int, float, np.number, np.bool_)
-    if array.dtype == object and array.size and all(isinstance(v, numbers) for v in array.flat):
+    if array.dtype == object and array.size and all(map(_is_number, array.flat)):
         array = array.astype(np.float64)
     return array
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, np.number, np.bool_))
 
 
 def as_inputs(

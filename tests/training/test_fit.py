@@ -386,6 +386,7 @@ def test_interrupt_stops_within_200_ms_and_leaves_a_model_that_trains_on():
         (lambda m: fastdl.regularizers.L2(l3=1), r"L2: no argument 'l3'"),
         (lambda m: m.fit(lambda: 1, verbose=0), "y must be given: x is function; call it"),
         (lambda m: m.fit([[1, 2], [3]], [0, 1], verbose=0), "x is not an array"),
+        (lambda m: m.fit([[1, None]], [1.0], verbose=0), "real numbers, got objects, .* None"),
         (lambda m: m.fit([[1.0]], [1.0], validation_data=iter([])), "got batches"),
     ],
 )
