@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "kernels"))
 import cases
 from emulator import COMPILER, ORDERS, Emulator
 
-from fastdl import gpu
+import fastdl
+from fastdl import gpu as gpu_ops
 from fastdl.gpu import device
 
 
@@ -19,7 +20,7 @@ class OnDevice:
     """The functions of fastdl.gpu for NumPy arrays, which are copied there and back."""
 
     def __getattr__(self, name):
-        function = getattr(gpu, name)
+        function = getattr(gpu_ops, name)
 
         def call(*args, **kwargs):
             driver = device.driver()
@@ -61,6 +62,31 @@ def on(request, monkeypatch):
         if COMPILER is None:
             pytest.skip("no C++ compiler")
         before = device.use(Emulator(request.param))
-    monkeypatch.setattr(cases, "kernels", OnDevice() if request.param == "gpu" else gpu)
+    monkeypatch.setattr(cases, "kernels", OnDevice() if request.param == "gpu" else gpu_ops)
     yield request.param
+    device.use(before)
+
+
+@pytest.fixture
+def emulated():
+    """The emulator is the GPU of this test."""
+    if COMPILER is None:
+        pytest.skip("no C++ compiler")
+    before = device.use(Emulator("random"))
+    yield device.driver()
+    fastdl.set_backend("cpu")
+    device.use(before)
+
+
+@pytest.fixture(params=["emulator", "gpu"])
+def gpu(request):
+    """The emulator, or a GPU where there is one."""
+    if request.param == "emulator":
+        yield request.getfixturevalue("emulated")
+        return
+    if missing := _device_is_missing():
+        pytest.skip(missing)
+    before = device.use(None)
+    yield device.driver()
+    fastdl.set_backend("cpu")
     device.use(before)
