@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import os
 import queue
 import threading
@@ -228,7 +229,7 @@ class _Epoch:
     def finite(self) -> bool:
         """Whether the losses are."""
         assert self.program is not None and self.totals is not None
-        return bool(np.isfinite(self.totals[: 2 * self.program.losses : 2]).all())
+        return all(map(math.isfinite, self.totals[: 2 * self.program.losses : 2].tolist()))
 
     def logs(self, kept: bool) -> dict[str, Any]:
         """Losses and metrics of the batches so far; with ``kept`` those of all rows too."""
@@ -425,8 +426,9 @@ class StreamRun:
             if listeners.needs_batches:
                 listeners.on_train_batch_begin(self.batch, {})
             if self.watching:
-                training.prepare(rows)  # and with it the optimizer's state
-                self.watch = self.watch or BatchWatch(self)
+                if self.watch is None:
+                    training.prepare(rows)  # and with it the optimizer's state
+                    self.watch = BatchWatch(self)
                 self.watch.before(rows, listeners.needs_batches)
             self.update(rows)
             if self.watch is not None and not training.finite:
