@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_gpu_models import assert_same, gpu, on_both  # noqa: F401  (the fixture)
+from sameness import assert_same, on_both
 
 import fastdl
 from fastdl import Sequential
@@ -62,7 +62,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_fit_is_the_cpu_s(gpu, name):  # noqa: F811
+def test_a_fit_is_the_cpu_s(gpu, name):
     data, layers = MODELS[name]
 
     def make():
