@@ -40,6 +40,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "broadcast_to": lambda ops, array, shape: ops.broadcast_to(array, shape),
     "clip": lambda ops, a, a_min=None, a_max=None: ops.clip(a, a_min, a_max),
     "concatenate": lambda ops, arrays, axis=0: ops.concatenate(arrays, axis),
+    "ndim": lambda ops, a: len(a.shape),
+    "shape": lambda ops, a: a.shape,
     "expand_dims": lambda ops, a, axis: ops.expand_dims(a, axis),
     "reshape": _reshape,
     "split": lambda ops, ary, sections, axis=0: ops.split(ary, sections, axis),

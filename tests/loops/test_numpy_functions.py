@@ -76,6 +76,8 @@ def test_functions_that_are_no_ufuncs_are_recorded(name):
 def test_functions_without_an_op_see_the_values():
     x = Tensor(A)
     assert np.argmax(x) == A.argmax() and np.allclose([x, x], [A, A])
+    assert np.shape(x) == (2, 3) and np.shape(fastdl.Input((4,))) == (None, 4)
+    assert np.ndim(fastdl.Input((4,))) == 2
     with pytest.raises(TypeError, match=r"np\.mean of a tensor: .*'dtype'"):
         np.mean(x, dtype=np.float64)
 
