@@ -199,12 +199,19 @@ def as_targets(y: Any, targets: Sequence[Target]) -> list[np.ndarray]:
     """
     names, shapes = [t.name for t in targets], [t.shape for t in targets]
     titles, parts = _parts("y", "output", y, names, shapes)
-    return [
-        as_labels(title, part, target.shape, target.classes)
-        if target.classes
-        else as_rows(title, part, target.shape)
-        for title, part, target in zip(titles, parts, targets, strict=True)
-    ]
+    return [_as_target(*each) for each in zip(titles, parts, targets, strict=True)]
+
+
+def _as_target(title: str, value: Any, target: Target) -> np.ndarray:
+    if target.classes:
+        return as_labels(title, value, target.shape, target.classes)
+    try:
+        return as_rows(title, value, target.shape)
+    except ValueError as error:
+        if np.ndim(value) == len(target.shape) and target.loss.fused_activation == "softmax":
+            hint = ": for labels use the loss 'sparse_categorical_crossentropy'"
+            raise ValueError(f"{error}{hint}") from None
+        raise
 
 
 def as_labels(name: str, value: Any, shape: Sequence[int], classes: int) -> np.ndarray:

@@ -395,3 +395,11 @@ def test_wrong_arguments_say_what_was_meant(call, words):
     model.compile("sgd", "mse")
     with pytest.raises((TypeError, ValueError), match=words):
         call(model)
+
+
+def test_labels_for_a_loss_of_one_hot_targets_are_told_of_the_other():
+    model = fastdl.Sequential([fastdl.layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "categorical_crossentropy")
+    words = r"\(rows, 3\), got \(2,\): for labels use the loss 'sparse_categorical_crossentropy'"
+    with pytest.raises(ValueError, match=words):
+        model.fit(np.ones((2, 4)), [0, 1], verbose=0)
