@@ -81,7 +81,8 @@ DEVICE void dense_backward(const LoopOp &op, const real *room, int64 first, int6
     else if (count <= 4) name<4>(op, room, first, count, width, other);                      \
     else name<MOST_ROWS>(op, room, first, count, width, other)
 
-KERNEL loop(const int64 *words, int64 iterations, int64 ops, int64 rows, int64 each) {
+extern "C" __launch_bounds__(LOOP_THREADS, 1) __global__ void loop(
+    const int64 *words, int64 iterations, int64 ops, int64 rows, int64 each) {
     __shared__ real room[ROOM];
     const int64 first = blockIdx.x * each, count = rows - first < each ? rows - first : each;
     for (int64 k = 0; k < iterations * ops; k++) {
