@@ -37,7 +37,7 @@ def fitted(model):
 
 @pytest.mark.parametrize("blocks", [128, 7, 4, 3])
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_loop_is_one_launch(name, blocks, gpu, monkeypatch):
+def test_a_loop_is_one_launch(name, blocks, emulated, monkeypatch):
     monkeypatch.setattr(loops, "_BLOCKS", blocks)
     for order in ORDERS:
         device.use(Emulator(order))
@@ -53,7 +53,7 @@ def launches(layers):
     return set(device.driver().launched)
 
 
-def test_other_loops_are_launched_op_by_op(gpu, monkeypatch):
+def test_other_loops_are_launched_op_by_op(emulated, monkeypatch):
     assert "loop" not in launches(lambda: [SimpleRNN(4)])
     assert "loop" not in launches(lambda: [LSTM(182)])  # the weights are too large
     monkeypatch.setattr(loops, "_BLOCKS", 2)
