@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fastdl.gpu import tiles
 from fastdl.gpu.core import Call, Family
 from fastdl.gpu.products import merge
 
@@ -12,9 +13,6 @@ convolution = Family("convolution")
 
 _THREADS = (16, 16)
 _STRIP = (32, 8)
-
-#: As many blocks as keep a large GPU busy, and the fewest terms of a part of the depth.
-_BLOCKS, _LEAST_DEPTH = 264, 64
 
 #: Groups of fewer channels leave tiles empty.
 _FEW = 16
@@ -32,15 +30,6 @@ def _tiles(itemsize: int, columns: int) -> list[tuple[int, int]]:
     if itemsize == 8:
         return [(64, 64 if columns > 32 else 32), (32, 32)]
     return [(128, 128 if columns > 64 else 64 if columns > 32 else 32), (32, 32)]
-
-
-def _cut(itemsize: int, M: int, N: int, K: int, items: int) -> tuple[tuple[int, int], int, int]:
-    """A tile, how many there are, and into how many parts the depth is cut: by the sizes alone."""
-    tiles = _tiles(itemsize, N)
-    counts = [items * -(-M // m) * -(-N // n) for m, n in tiles]
-    which = next((i for i, count in enumerate(counts) if count >= _BLOCKS), -1)
-    parts = max(1, min(_BLOCKS // max(counts[which], 1), K // _LEAST_DEPTH))
-    return tiles[which], counts[which], parts
 
 
 def _shape(call: Call) -> list[int]:
@@ -84,7 +73,7 @@ def _convolve(call: Call, kernel: str, target: Any, source: Any) -> None:
         arguments = target, source, weight, bias, *call.epilogue, *shape
         call.elements(f"{kernel}_few", size, *arguments)
         return
-    (m, n), blocks, parts = _cut(call.real.itemsize, M, N, K, groups * classes)
+    (m, n), blocks, parts = tiles.cut(_tiles(call.real.itemsize, N), M, N, K, groups * classes)
     layers = target if parts == 1 else call.workspace("parts", parts * size)
     call.launch(
         f"{kernel}_{m}_{n}", (blocks, 1, parts), _THREADS,
@@ -133,10 +122,11 @@ def _weights(call: Call, larger: Any, smaller: Any) -> None:
     if few:
         strips = -(-O // _STRIP[0])
         together = _STRIP[1] * max(1, _STRIP[0] // max(O, 1))
-        parts = max(1, min(_BLOCKS // max(strips * taps, 1), pixels // (8 * together)))
+        parts = max(1, min(tiles.BLOCKS // max(strips * taps, 1), pixels // (8 * together)))
         grid, block, kernel = (strips, parts, taps), _STRIP, "weights_few"
     else:
-        (m, n), blocks, parts = _cut(call.real.itemsize, taps, each, pixels, groups)
+        sizes = _tiles(call.real.itemsize, each)
+        (m, n), blocks, parts = tiles.cut(sizes, taps, each, pixels, groups)
         parts = max(parts, -(-pixels // _MOST))
         grid, block, kernel = (blocks, 1, parts), _THREADS, f"weights_{m}_{n}"
     layers = target if parts == 1 else call.workspace("parts", parts * taps * O)

@@ -6,14 +6,11 @@ from typing import Any
 
 from fastdl.gpu.core import Call, Family
 from fastdl.gpu.reductions import reduce
+from fastdl.gpu.tiles import cut
 
 products = Family("products")
 
 _SIDE = 16
-
-#: As many blocks as keep a large GPU busy; a product that makes fewer is cut along its depth, into
-#: parts of at least this many terms.
-_BLOCKS, _LEAST_DEPTH = 264, 64
 
 #: op: (form, out, a, b)
 _PRODUCTS = {
@@ -29,16 +26,9 @@ _PRODUCTS = {
 }
 
 
-def _cut(itemsize: int, M: int, N: int, K: int, items: int) -> tuple[int, int]:
-    """The side of a tile, and into how many parts the depth is cut: by the sizes alone."""
-    tiles = (128, 64) if itemsize == 4 else (64,)
-
-    def blocks(tile: int) -> int:
-        return -(-M // tile) * -(-N // tile) * items
-
-    tile = next((t for t in tiles if blocks(t) >= _BLOCKS), 32)
-    parts = max(1, min(_BLOCKS // max(blocks(tile), 1), K // _LEAST_DEPTH))
-    return tile, parts
+def _tiles(itemsize: int) -> list[tuple[int, int]]:
+    sides = (128, 64, 32) if itemsize == 4 else (64, 32)
+    return [(side, side) for side in sides]
 
 
 def product(
@@ -57,11 +47,10 @@ def product(
         if bias is not None or call.epilogue[0]:
             merge(call, out, out, bias, items * M, N, 1)
         return
-    tile, parts = _cut(call.real.itemsize, M, N, K, items)
+    (tile, _), count, parts = cut(_tiles(call.real.itemsize), M, N, K, items)
     target = out if parts == 1 else call.workspace("parts", parts * items * M * N)
     call.launch(
-        f"products.product_{form}_{tile}",
-        (items * -(-M // tile) * -(-N // tile), 1, parts), (_SIDE, _SIDE),
+        f"products.product_{form}_{tile}", (count, 1, parts), (_SIDE, _SIDE),
         target, a, b, bias, *call.epilogue, M, N, K, items, parts,
     )  # fmt: skip
     if parts > 1:

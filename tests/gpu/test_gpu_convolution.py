@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 from fastdl import kernels
-from fastdl.gpu import convolution
+from fastdl.gpu import tiles
 
 #: (H, W, C, O, R, S) and options; what comes out is larger than a tile, and no multiple of one.
 SHAPES = (
     ((13, 12, 5, 37, 3, 3), {"top": 1, "left": 1, "right": 1}),
     ((12, 15, 70, 9, 2, 3), {"stride_height": 2, "stride_width": 3, "top": 2}),
     ((14, 9, 34, 66, 3, 2), {"groups": 2, "dilation_height": 2, "stride_width": 2, "bottom": 1}),
+    ((6, 7, 33, 70, 2, 2), {"top": 1, "left": 1}),
     ((9, 11, 12, 24, 5, 5), {"groups": 6, "dilation_height": 2, "stride_height": 4, "top": 3}),
 )
 
@@ -23,8 +24,8 @@ def drawn(generator, shape, dtype):
 @pytest.mark.parametrize("blocks", [1, 100_000], ids=["large", "parts"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_every_tile(shape, blocks, on, monkeypatch):
-    monkeypatch.setattr(convolution, "_BLOCKS", blocks)
-    monkeypatch.setattr(convolution, "_LEAST_DEPTH", 8)
+    monkeypatch.setattr(tiles, "BLOCKS", blocks)
+    monkeypatch.setattr(tiles, "LEAST_DEPTH", 8)
     (H, W, C, filters, R, S), options = shape
     generator = np.random.default_rng(0)
     module = cases.kernels
@@ -51,6 +52,16 @@ def test_every_tile(shape, blocks, on, monkeypatch):
                 for m in (module, kernels)
             ]
             np.testing.assert_array_equal(*both, err_msg=name)
+
+
+def test_tiles_are_large_where_they_are_full_and_keep_the_gpu_busy():
+    sizes = [(128, 128), (32, 32)]
+    assert tiles.cut(sizes, 5000, 1000, 64, 1) == ((128, 128), 320, 1)
+    assert tiles.cut(sizes, 300, 128, 10**6, 1) == ((128, 128), 3, 88)
+    assert tiles.cut(sizes, 300, 128, 10**4, 1) == ((32, 32), 40, 6)
+    assert tiles.cut(sizes, 50, 128, 10**6, 1)[0] == (32, 32)
+    assert tiles.cut([(128, 32), (32, 32)], 10**5, 3, 10, 1) == ((128, 32), 782, 1)
+    assert tiles.cut(sizes, 0, 7, 0, 1) == ((32, 32), 0, 1)
 
 
 def test_images_that_are_counted_in_more_bits_are_an_error(on):

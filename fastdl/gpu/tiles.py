@@ -1,0 +1,31 @@
+"""How a product is cut into tiles, and its depth into parts: by the sizes alone."""
+
+from __future__ import annotations
+
+__all__ = ["BLOCKS", "cut"]
+
+#: As many blocks of a large tile as a large GPU runs at once.
+BLOCKS = 264
+
+#: Fewest terms of a part: of the smallest tile, and of larger ones.
+LEAST_DEPTH, LEAST_DEPTH_OF_LARGE = 64, 256
+
+
+def cut(
+    tiles: list[tuple[int, int]], M: int, N: int, K: int, items: int
+) -> tuple[tuple[int, int], int, int]:
+    """A tile, how many of them there are, and into how many parts the depth is cut.
+
+    Of the tiles, the most efficient first, it is the first that keeps two thirds of the GPU busy
+    and is not for the larger part empty where the last one would be fuller; else the last.
+    """
+    smallest = tiles[-1]
+    for which in tiles:
+        m, n = which
+        count = items * -(-M // m) * -(-N // n)
+        least = LEAST_DEPTH if which == smallest else LEAST_DEPTH_OF_LARGE
+        parts = max(1, min(BLOCKS // max(count, 1), K // least))
+        full = (m < 2 * M or m == smallest[0]) and (n < 2 * N or n == smallest[1])
+        if which == smallest or (full and 3 * count * parts >= 2 * BLOCKS):
+            break
+    return which, count, parts
