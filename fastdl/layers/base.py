@@ -161,6 +161,8 @@ class Layer:
         """Makes a weight of this layer, of the float type that `fastdl.set_floatx` chose."""
         init: Any = initializers.get(initializer)
         shape = tuple(shape)
+        if math.prod(shape) >= 2**31:
+            raise ValueError(f"{self.name}: {name} of shape {shape} is more than 2**31 elements")
         budget = _loading.get()
         if budget is None:
             value = initializers.first_values(init, shape, runtime.rng(), f"{self.name}/{name}")

@@ -5,16 +5,25 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from fastdl import ops
+from fastdl.layers.base import flatten
 from fastdl.layers.cells import LSTMCell
-from fastdl.layers.geometry import Padding, one_of, same_padding, whole_numbers
-from fastdl.layers.recurrent import CellLayer
+from fastdl.layers.geometry import (
+    Padding,
+    channels_first,
+    channels_last,
+    format_of,
+    one_of,
+    same_padding,
+    whole_numbers,
+)
+from fastdl.layers.recurrent import CellLayer, sequence_shape
 from fastdl.tensor import Shape, Tensor, apply
 
 __all__ = ["ConvLSTM2D"]
 
 
 class _ConvLSTM2DCell(LSTMCell):
-    """One step of a `ConvLSTM2D`, on images."""
+    """One step of a `ConvLSTM2D`, on images with their channels last."""
 
     def __init__(
         self,
@@ -22,12 +31,17 @@ class _ConvLSTM2DCell(LSTMCell):
         kernel_size: Any,
         strides: Any = 1,
         padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: Any = 1,
+        *args: Any,
         **kwargs: Any,
     ) -> None:
-        super().__init__(filters, **kwargs)
+        super().__init__(filters, *args, **kwargs)
         self.kernel_size = whole_numbers(self, "kernel_size", kernel_size, 2)
         self.strides = whole_numbers(self, "strides", strides, 2)
         self.padding = one_of(self, "padding", padding, ("valid", "same"))
+        self.data_format = format_of(self, data_format)
+        self.dilation_rate = whole_numbers(self, "dilation_rate", dilation_rate, 2)
         self.image: tuple[int, ...] = ()
 
     @property
@@ -37,26 +51,21 @@ class _ConvLSTM2DCell(LSTMCell):
 
     def build(self, input_shape: Shape) -> None:
         """Makes ``kernel``, ``recurrent_kernel`` and ``bias``."""
-        if len(input_shape) != 4 or None in input_shape[1:]:
-            raise ValueError(
-                f"{self.name}: wants inputs of shape (batch, time, height, width, channels), got "
-                f"steps of shape {input_shape[1:]}"
-            )
         height, width, channels = (n or 0 for n in input_shape[1:])
+        axes = list(
+            zip((height, width), self.kernel_size, self.strides, self.dilation_rate, strict=True)
+        )
         self.paddings = [
-            same_padding(n, k, s, 1) if self.padding == "same" else Padding(0, 0)
-            for n, k, s in zip((height, width), self.kernel_size, self.strides, strict=True)
+            same_padding(*axis) if self.padding == "same" else Padding(0, 0) for axis in axes
         ]
         positions = [
-            (n + p.before + p.after - k) // s + 1
-            for n, k, s, p in zip(
-                (height, width), self.kernel_size, self.strides, self.paddings, strict=True
-            )
+            (n + sum(padding) - (kernel - 1) * dilation - 1) // stride + 1
+            for (n, kernel, stride, dilation), padding in zip(axes, self.paddings, strict=True)
         ]
         if min(positions) < 1:
             raise ValueError(
-                f"{self.name}: a kernel of {self.kernel_size} does not fit into images of "
-                f"{(height, width)}"
+                f"{self.name}: a kernel of {self.kernel_size}, dilation_rate "
+                f"{self.dilation_rate}, does not fit into images of {(height, width)}"
             )
         self.image = (*positions, self.units)
         gates = 4 * self.units
@@ -88,8 +97,8 @@ class _ConvLSTM2DCell(LSTMCell):
             same_padding(n, k, 1, 1) for n, k in zip(self.image, self.kernel_size, strict=False)
         ]
         state = self._kept(states[0], training)
-        product = _convolved(state, self.recurrent_kernel, None, (1, 1), same)
-        fed = _convolved(x, self.kernel, self.bias, self.strides, self.paddings)
+        product = _convolved(state, self.recurrent_kernel, None, same)
+        fed = _convolved(x, self.kernel, self.bias, self.paddings, self.strides, self.dilation_rate)
         total = ops.add(product, fed)
         step = apply("lstm_step_forward", x=total, carry=states[1], **self._activations())
         return step[0], list(step[:2])
@@ -97,17 +106,25 @@ class _ConvLSTM2DCell(LSTMCell):
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""
         config = super().get_config()
+        filters = config.pop("units")
         return {
             **config,
-            "filters": config.pop("units"),
+            "filters": filters,
             "kernel_size": list(self.kernel_size),
             "strides": list(self.strides),
             "padding": self.padding,
+            "data_format": self.data_format,
+            "dilation_rate": list(self.dilation_rate),
         }
 
 
 def _convolved(
-    x: Tensor, kernel: Tensor, bias: Tensor | None, strides: Any, paddings: list[Padding]
+    x: Tensor,
+    kernel: Tensor,
+    bias: Tensor | None,
+    paddings: list[Padding],
+    strides: tuple[int, ...] = (1, 1),
+    dilations: tuple[int, ...] = (1, 1),
 ) -> Tensor:
     (top, bottom), (left, right) = paddings
     return apply(
@@ -117,6 +134,8 @@ def _convolved(
         bias=bias,
         stride_height=strides[0],
         stride_width=strides[1],
+        dilation_height=dilations[0],
+        dilation_width=dilations[1],
         top=top,
         bottom=bottom,
         left=left,
@@ -135,6 +154,11 @@ class ConvLSTM2D(CellLayer):
         Of the input's convolution; the state's keeps its size.
     padding : {"valid", "same"}
         Of the input's convolution.
+    data_format : {"channels_last", "channels_first"}, optional
+        Which axis of an image the channels are, in inputs, outputs and states. They are last by
+        default, and first costs a copy of the whole sequence.
+    dilation_rate : int or (int, int), default 1
+        How far apart the rows and columns of the kernel are in the input's convolution.
     activation, recurrent_activation : str, default "tanh", "sigmoid"
         Two of `fastdl.kernels.table.recurrence.GATE_ACTIVATIONS`.
     use_bias : bool, default True
@@ -151,6 +175,60 @@ class ConvLSTM2D(CellLayer):
     Input shape (batch, time, height, width, channels). ``kernel`` has shape (*kernel_size,
     channels, 4*filters), ``recurrent_kernel`` (*kernel_size, filters, 4*filters), ``bias``
     (4*filters,): the gates are i, f, c, o side by side.
+
+    Raises
+    ------
+    ValueError
+        If an argument is none of these, or the kernel is larger than the padded image.
+
+    Examples
+    --------
+    >>> from fastdl import Input
+    >>> from fastdl.layers import ConvLSTM2D
+    >>> ConvLSTM2D(8, 3, padding="same", data_format="channels_first")(Input((5, 1, 9, 9))).shape
+    (None, 8, 9, 9)
     """
 
     _cell: ClassVar = _ConvLSTM2DCell
+
+    def __init__(self, filters: int, kernel_size: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(filters, kernel_size, *args, **kwargs)
+
+    @property
+    def _is_first(self) -> bool:
+        assert isinstance(self.cell, _ConvLSTM2DCell)
+        return self.cell.data_format == "channels_first"
+
+    def build(self, input_shape: Any) -> None:
+        """Builds the cell for one time step."""
+        shape = sequence_shape(input_shape)
+        self._check_sequence(shape)
+        super().build((*shape[:2], *shape[3:], shape[2]) if self._is_first else shape)
+
+    def _check_sequence(self, shape: Shape) -> None:
+        names = "channels, height, width" if self._is_first else "height, width, channels"
+        if len(shape) != 5 or None in shape[2:]:
+            raise ValueError(
+                f"{self.name}: wants inputs of shape (batch, time, {names}), got {shape}"
+            )
+
+    def _parts(self, x: Any) -> tuple[Tensor, list[Tensor], Tensor | None]:
+        """All with their channels last."""
+        sequence, initial, mask = super()._parts(x)
+        if self._is_first:
+            self._check_sequence(sequence.shape)
+            sequence = ops.transpose(sequence, (0, 1, 3, 4, 2))
+            initial = [channels_last(state, 2, "channels_first") for state in initial]
+        return sequence, initial, mask
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """See the class."""
+        result = super().call(x, training)
+        if not self._is_first:
+            return result
+        out, *states = flatten(result)
+        axes = (0, 1, 4, 2, 3) if self.return_sequences else (0, 3, 1, 2)
+        moved = ops.transpose(out, axes)
+        moved.mask = out.mask
+        states = [channels_first(state, 2, "channels_first") for state in states]
+        return [moved, *states] if self.return_state else moved

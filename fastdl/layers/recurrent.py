@@ -16,7 +16,7 @@ from fastdl.repeat import filled, from_time_major, is_eager, repeat, to_time_maj
 from fastdl.tensor import Shape, Tensor, Variable, apply, constant
 from fastdl.trace import Trace, reshape, rows_of, wrong_batch
 
-__all__ = ["GRU", "LSTM", "RNN", "CellLayer", "SimpleRNN"]
+__all__ = ["GRU", "LSTM", "RNN", "CellLayer", "SimpleRNN", "sequence_shape"]
 
 
 class RNN(Layer):
@@ -121,7 +121,7 @@ class RNN(Layer):
 
     def build(self, input_shape: Any) -> None:
         """Builds the cell for one time step."""
-        shape = _sequence_shape(input_shape)
+        shape = sequence_shape(input_shape)
         self._check_sequence(shape)
         if not self.cell.built:
             self.cell.build((shape[0], *shape[2:]))
@@ -277,7 +277,7 @@ class RNN(Layer):
         return cls(**{**config, "cell": deserialize_layer(config["cell"], custom)})
 
 
-def _sequence_shape(shape: Any) -> Shape:
+def sequence_shape(shape: Any) -> Shape:
     """The shape of the sequence, where there are shapes of states or of a mask too."""
     if isinstance(shape, dict):
         shape = shape["x"]
