@@ -392,6 +392,7 @@ several
         validation_split : float, 0 <= share < 1
             Held out for validation: the last rows, before shuffling.
         validation_data : (x, y) or (x, y, sample_weight), optional
+            In a fit on batches also an iterable or a sequence of batches.
         shuffle : bool, default True
             Whether each epoch takes the rows in a new order.
         class_weight : dict or "balanced", optional
