@@ -1,5 +1,6 @@
 """What the GPU's kernels are tested on: the host emulator in each order of threads, and a GPU."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,17 @@ from emulator import COMPILER, ORDERS, Emulator
 import fastdl
 from fastdl import gpu as gpu_ops
 from fastdl.gpu import device
+
+#: Set by ``bench.gpu``, whose time is for the device.
+ON_DEVICE_ONLY = bool(os.environ.get("FASTDL_TESTS_ON_DEVICE_ONLY"))
+
+
+def _emulator(order):
+    if ON_DEVICE_ONLY:
+        pytest.skip("on the device only")
+    if COMPILER is None:
+        pytest.skip("no C++ compiler")
+    return Emulator(order)
 
 
 class OnDevice:
@@ -59,9 +71,7 @@ def on(request, monkeypatch):
             pytest.skip(missing)
         before = device.use(None)
     else:
-        if COMPILER is None:
-            pytest.skip("no C++ compiler")
-        before = device.use(Emulator(request.param))
+        before = device.use(_emulator(request.param))
     monkeypatch.setattr(cases, "kernels", OnDevice() if request.param == "gpu" else gpu_ops)
     yield request.param
     device.use(before)
@@ -70,9 +80,7 @@ def on(request, monkeypatch):
 @pytest.fixture
 def emulated():
     """The emulator is the GPU of this test."""
-    if COMPILER is None:
-        pytest.skip("no C++ compiler")
-    before = device.use(Emulator("random"))
+    before = device.use(_emulator("random"))
     yield device.driver()
     fastdl.set_backend("cpu")
     device.use(before)
