@@ -38,6 +38,6 @@ def _take_backward(call: Call) -> None:
     for begin in range(0, call.rows, _ROWS):
         end = min(begin + _ROWS, call.rows)
         call.launch(
-            "take_backward", (end - begin, -(-N // _TAKEN)), (_WARP, _WARPS),
+            "take_backward", (end - begin) * -(-N // _TAKEN), (_WARP, _WARPS),
             grad_weight, grad_out, labels, begin, end, N, V,
         )  # fmt: skip

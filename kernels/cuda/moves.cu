@@ -138,7 +138,8 @@ KERNEL take_backward(real *grad_weight, const real *grad_out, const int64 *label
                      int64 end, int64 N, int64 V) {
     __shared__ real sums[WARPS][TAKEN];
     __shared__ int seen;
-    const int64 row = begin + blockIdx.x, label = labels[row];
+    const int64 across = (N + TAKEN - 1) / TAKEN, strip = blockIdx.x % across * TAKEN;
+    const int64 row = begin + blockIdx.x / across, label = labels[row];
     const int thread = threadIdx.y * WARP + threadIdx.x;
     if (label < 0 || label >= V) return;
     if (thread == 0) seen = 0;
@@ -149,7 +150,7 @@ KERNEL take_backward(real *grad_weight, const real *grad_out, const int64 *label
     __syncthreads();
     if (seen) return;
 
-    const int64 column = (int64)blockIdx.y * TAKEN + threadIdx.x;
+    const int64 column = strip + threadIdx.x;
     real sum[EACH_LANE] = {};
     for (int64 first = row + threadIdx.y * WARP; first < end; first += WARPS * WARP) {
         const int64 mine = first + threadIdx.x;
@@ -163,8 +164,8 @@ KERNEL take_backward(real *grad_weight, const real *grad_out, const int64 *label
     }
     for (int k = 0; k < EACH_LANE; k++) sums[threadIdx.y][threadIdx.x + k * WARP] = sum[k];
     __syncthreads();
-    if (thread >= TAKEN || (int64)blockIdx.y * TAKEN + thread >= N) return;
+    if (thread >= TAKEN || strip + thread >= N) return;
     real total = sums[0][thread];
     for (int warp = 1; warp < WARPS; warp++) total += sums[warp][thread];
-    grad_weight[label * N + (int64)blockIdx.y * TAKEN + thread] += total;
+    grad_weight[label * N + strip + thread] += total;
 }
