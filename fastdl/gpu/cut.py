@@ -20,10 +20,15 @@ __all__ = ["Cut", "Steps", "can_be_tail", "places_written"]
 TOGETHER, FEW = 8, 100
 
 
+#: Those whose kernels apply an activation that is no option of theirs.
+_WITH_EPILOGUE = ("max_pool_forward", "average_pool_forward")
+
+
 def can_be_tail(op: Op, tail: Op) -> bool:
-    """Whether a product's kernel can apply this op to its finished elements."""
+    """Whether an op's kernel can apply this other one to its finished elements."""
     name = tail.name.removesuffix("_forward")
-    return op.tail is not None and name != tail.name and name in ACTIVATIONS and tail.elementwise
+    able = op.tail is not None or op.name in _WITH_EPILOGUE
+    return able and name != tail.name and name in ACTIVATIONS and tail.elementwise
 
 
 def places_written(steps: list[Any]) -> Iterator[np.ndarray]:

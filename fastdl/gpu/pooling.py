@@ -19,7 +19,8 @@ def _windows(call: Call) -> None:
         ends = [(lengths[n] - 1) * s + k for n, s, k in zip("PQ", strides, sizes, strict=True)]
         before = [max(0, e - lengths[n]) // 2 for e, n in zip(ends, "HW", strict=True)]
     arrays = [call[a.name] for a in call.op.arguments]
+    tail = call.epilogue if call.op.name.endswith("forward") else ()
     call.elements(
-        call.op.name, call.size(call.op.arguments[0].name), *arrays,
+        call.op.name, call.size(call.op.arguments[0].name), *arrays, *tail,
         call.rows, *(lengths[letter] for letter in "HWCPQ"), *sizes, *strides, *before,
     )  # fmt: skip

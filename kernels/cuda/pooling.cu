@@ -1,10 +1,11 @@
 /* Pooling: the largest element or the mean of each window, and their gradients.
  *
  * Images are (B, H, W, C), pooled ones (B, P, Q, C). A thread has one element of the target, its
- * neighbours the next channels: what a warp reads lies together. A gradient gathers, window by
- * window in their order, so no two threads write to the same place.
+ * neighbours the next channels: what a warp reads lies together. An activation is applied to what is
+ * finished. A gradient gathers, window by window in their order, so no two threads write to the same
+ * place.
  */
-#include "common.cuh"
+#include "activation.cuh"
 
 /* One axis: window p begins at p*stride - before; places outside of the axis do not count. */
 struct Windows {
@@ -36,7 +37,7 @@ DEVICE Range windows_of(const Windows &axis, int64 place) {
     const Windows across = {W, Q, pool_width, stride_width, left}
 
 /* The first NaN of a window is larger than all numbers, and nothing is larger than it. */
-KERNEL max_pool_forward(real *out, real *index, const real *x, SHAPES) {
+KERNEL max_pool_forward(real *out, real *index, const real *x, int64 which, double alpha, SHAPES) {
     AXES;
     EACH_ELEMENT(i, rows *P *Q *C) {
         const int64 c = i % C, q = i / C % Q, p = i / C / Q % P, b = i / C / Q / P;
@@ -51,7 +52,7 @@ KERNEL max_pool_forward(real *out, real *index, const real *x, SHAPES) {
                     where = (h + top - p * stride_height) * pool_width + w + left - q * stride_width;
                 }
             }
-        out[i] = largest;
+        out[i] = activation(which, largest, (real)alpha);
         if (index) index[i] = (real)where;
     }
 }
@@ -73,7 +74,7 @@ KERNEL max_pool_backward(real *grad_x, const real *grad_out, const real *index, 
     }
 }
 
-KERNEL average_pool_forward(real *out, const real *x, SHAPES) {
+KERNEL average_pool_forward(real *out, const real *x, int64 which, double alpha, SHAPES) {
     AXES;
     EACH_ELEMENT(i, rows *P *Q *C) {
         const int64 c = i % C, q = i / C % Q, p = i / C / Q % P, b = i / C / Q / P;
@@ -84,7 +85,8 @@ KERNEL average_pool_forward(real *out, const real *x, SHAPES) {
             for (int64 w = z.begin; w < z.end; w++) row += x[((b * H + h) * W + w) * C + c];
             sum += row;
         }
-        out[i] = sum / (real)((y.end - y.begin) * (z.end - z.begin));
+        const real mean = sum / (real)((y.end - y.begin) * (z.end - z.begin));
+        out[i] = activation(which, mean, (real)alpha);
     }
 }
 

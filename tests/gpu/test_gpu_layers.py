@@ -18,8 +18,10 @@ from fastdl.layers import (
     Flatten,
     GlobalMaxPooling2D,
     LayerNormalization,
+    LeakyReLU,
     Masking,
     MaxPooling1D,
+    MaxPooling2D,
     Reshape,
 )  # fmt: skip
 
@@ -63,3 +65,19 @@ def test_a_fit_is_the_cpu_s(gpu, name):
         return history.history, model.predict(data, verbose=0), model.get_weights()
 
     assert_same(on_both(work, make))
+
+
+@pytest.mark.parametrize("pool", [MaxPooling2D, AveragePooling2D])
+def test_pooling_takes_an_activation_along(emulated, pool):
+    def make():
+        fastdl.set_seed(0)
+        model = Sequential([pool(2), LeakyReLU(0.3), Flatten(), Dense(2)])
+        model.compile("sgd", "mse")
+        return model
+
+    def work(model):
+        emulated.launched.clear()
+        return model.predict(IMAGES, verbose=0)
+
+    assert_same(on_both(work, make))
+    assert not any("relu" in kernel for kernel in emulated.launched)
