@@ -9,10 +9,11 @@ from fastdl.gpu.functions import which
 
 reductions = Family("reductions")
 
-_WARP, _THREADS = 32, 256
+_WARP, _THREADS, _MOST_THREADS = 32, 256, 512
 
-#: As many rows are summed by one thread, and a part of rows has at least so many for each.
-_FEW, _LEAST = 32, 8
+#: As many rows are summed by one thread; and with fewer of them for each, parts would not be worth
+#: the launch that brings them together.
+_FEW, _LEAST = 32, 16
 
 #: As many blocks as keep a large GPU busy.
 _BLOCKS = 264
@@ -44,7 +45,7 @@ def _block(rows: int, columns: int) -> tuple[int, int]:
     if rows <= _FEW:
         return _THREADS, 1
     width = min(power_of_two(columns), _WARP)
-    return width, min(_THREADS // width, power_of_two(rows))
+    return width, min(_MOST_THREADS // width, power_of_two(rows))
 
 
 def _launch(

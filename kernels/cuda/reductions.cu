@@ -8,7 +8,7 @@
  */
 #include "functions.cuh"
 
-enum { SUM, LARGEST, SMALLEST, MOST_THREADS = 256 };
+enum { SUM, LARGEST, SMALLEST, MOST_THREADS = 512 };
 
 template <int KIND> DEVICE real start() {
     return KIND == SUM ? (real)0 : KIND == LARGEST ? -INFINITE : INFINITE;

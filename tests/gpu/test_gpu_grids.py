@@ -10,8 +10,8 @@ from fastdl.gpu import metrics, moves
 from fastdl.gpu.core import HOSTS, Call
 from fastdl.kernels.table import ACTIVATIONS, DYNAMIC_OPTIONS, OPS
 
-#: Elements of the largest array: as many as a device has memory for, and twice as many as an int
-#: counts.
+#: Elements of the largest array: about as many as a device has memory for, and four times as many
+#: as 32 bits can count.
 MOST = 2**34
 
 #: Lengths of a head's vectors, of which a block has a part.
