@@ -43,13 +43,7 @@ def places_written(steps: list[Any]) -> Iterator[np.ndarray]:
 
 
 class Steps:
-    """The ops of a Program, in the form that `fastdl.kernels.program.Program` takes.
-
-    Raises
-    ------
-    NotImplementedError
-        If one of them has no kernel for the GPU.
-    """
+    """The ops of a Program, in the form that `fastdl.kernels.program.Program` takes."""
 
     def __init__(
         self, driver: Any, memory: Memory, steps: list[Any], real: np.dtype, context: Any
@@ -57,12 +51,6 @@ class Steps:
         self.driver, self.memory, self.steps = driver, memory, steps
         self.real, self.context = real, context
         self.scratch: dict[Any, Any] = {}
-        for step in steps:
-            for name, *_ in step[1] if len(step) == 3 else [step]:
-                if name not in HOSTS:
-                    raise NotImplementedError(
-                        f"the op {name} has no kernel for the GPU: use the backend 'cpu'"
-                    )
 
     def calls(self, rows: int) -> list[Call | Loop]:
         """What is launched for a batch of so many rows."""

@@ -51,8 +51,6 @@ class Program:
 
     Raises
     ------
-    NotImplementedError
-        If an op has no kernel for the GPU.
     MemoryError
         If the device has not enough memory.
     """

@@ -6,16 +6,11 @@ from sameness import assert_same, on_both
 
 import fastdl
 from fastdl import Sequential, layers
-from fastdl.gpu.core import HOSTS
 from fastdl.layers import BatchNormalization, Dense, Dropout
 
 RNG = np.random.default_rng(3)
 LABELS = RNG.integers(0, 3, 50)
 Y = RNG.standard_normal((50, 2))
-
-
-def needs(op):
-    return pytest.mark.skipif(op not in HOSTS, reason=f"no kernel of {op} for the GPU yet")
 
 
 def recurrent(cell):
@@ -68,7 +63,6 @@ def test_states_between_batches(gpu):
     assert_same(on_both(work, stateful))
 
 
-@needs("conv2d_forward")
 def test_convolution(gpu):
     x = RNG.integers(0, 5, (20, 9, 9, 2)).astype(np.uint8)
 
@@ -90,7 +84,6 @@ def test_convolution(gpu):
     assert_same(on_both(work, make))
 
 
-@needs("attention_forward")
 def test_attention_and_labels_as_inputs(gpu):
     tokens = RNG.integers(0, 7, (20, 4))
 
