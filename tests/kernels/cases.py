@@ -370,6 +370,12 @@ _STRICT = {
 }  # fmt: skip
 
 
+def _sum_bound(terms: int) -> int:
+    """Of a sum of so many terms, in units of epsilon times the sum of their magnitudes: roundings
+    are of either sign, and a sum is made in vectors, so they grow no faster than this."""
+    return max(1, math.ceil(math.log2(terms + 1)))
+
+
 def _product_bound(case: Case, name: str):
     """4 ceil(log2 K) eps sum |a b|, K being the terms of one sum."""
     output = next(a for a in case.op.outputs if a.name == name)
@@ -380,7 +386,55 @@ def _product_bound(case: Case, name: str):
     inputs = {k: None if v is None else np.abs(v, dtype=float) for k, v in case.inputs.items()}
     options = {k: v for k, v in case.options.items() if k != "activation"}
     total = expected(case.op, inputs, options, case.lengths)[name]
-    return 4 * max(1, math.ceil(math.log2(terms + 1))) * total
+    return 4 * _sum_bound(terms) * total
+
+
+def _attention_bound(case: Case, name: str, value):
+    """What roundings add up to, step by step.
+
+    A score is a sum over D, scaled; the largest one or lse is taken from it. Its exponential is
+    off, relatively, by what all that is off absolutely, and by 3 for exp. Sums of weights, and of
+    weights times rows, add their own; a gradient of a score is a weight times a difference of two
+    sums over V.
+    """
+    given = {k: v for k, v in case.inputs.items() if v is not None}
+    size = {k: np.abs(v, dtype=float) for k, v in given.items()}
+    scale, kept = abs(case.options.get("scale", 1.0)), 1 - case.options.get("rate", 0.0)
+    D, T, S, V = (case.lengths[axis] for axis in "DTSV")
+    products = scale * np.einsum("...thd,...shd->...hts", size["q"], size["k"])
+    if S == 0 or T == 0:
+        return 4 * np.abs(value)
+    exact = oracle.attention._attention_scores(  # the options' defaults are those of the oracle
+        *(given[k].astype(float) for k in "qk"), given.get("mask"), given.get("key_mask"),
+        case.options.get("scale", 1.0), case.options.get("causal", False),
+    )  # fmt: skip
+    if "lse" in given:
+        log_sum = np.swapaxes(given["lse"].astype(float), -1, -2)[..., None]
+    else:
+        top = exact.max(-1, keepdims=True)
+        top = np.where(np.isneginf(top), 0.0, top)
+        with np.errstate(divide="ignore"):
+            log_sum = np.log(np.exp(exact - top).sum(-1, keepdims=True)) + top
+    log_sum = np.where(np.isneginf(log_sum), np.inf, log_sum)
+    weights = np.exp(exact - log_sum)
+    level = np.where(np.isfinite(log_sum), np.abs(log_sum), 0.0)
+    off = (_sum_bound(D) + 2) * products.max(-1, keepdims=True) + 2 * level + 3
+    if name == "lse":
+        return np.swapaxes((off + level)[..., 0], -1, -2) + _sum_bound(S)
+    if name == "out":
+        off = 2 * off + 2 * _sum_bound(S)
+        return np.einsum("...hts,...shv->...thv", off * weights, size["v"]) / kept
+    if name == "grad_v":
+        off = off + _sum_bound(T)
+        return np.einsum("...hts,...thv->...shv", off * weights, size["grad_out"]) / kept
+    rise = np.einsum("...thv,...shv->...hts", size["grad_out"], size["v"]) / kept
+    rise = rise + np.einsum("...thv,...thv->...ht", size["grad_out"], size["out"])[..., None]
+    slopes = (
+        (off + _sum_bound(V) + _sum_bound(S if name == "grad_q" else T)) * scale * weights * rise
+    )
+    if name == "grad_q":
+        return np.einsum("...hts,...shd->...thd", slopes, size["k"])
+    return np.einsum("...hts,...thd->...shd", slopes, size["q"])
 
 
 def _norm_bound(case: Case, name: str, value):
@@ -404,9 +458,8 @@ def tolerance(case: Case, name: str, value: np.ndarray):
     epsilon = np.finfo(case.dtype).eps
     if case.op.name.startswith(("matmul", "dense", "conv", "batch_matmul")):
         bound = _product_bound(case, name) + 4 * np.abs(value)
-    elif case.op.name.startswith("attention"):  # a weight is as exact as its score is small, and
-        # gradients are differences of what is of the size of the inputs
-        bound = 200 * (np.abs(value) + np.abs(value).max(initial=10.0, where=np.isfinite(value)))
+    elif case.op.name.startswith("attention"):
+        bound = _attention_bound(case, name, value)
     elif "norm_" in case.op.name and case.op.name != "squared_norm":
         bound = _norm_bound(case, name, value)
     elif case.op.name == "batch_mean":
