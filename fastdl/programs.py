@@ -223,6 +223,8 @@ def compiled(
         more = {"norms": True} if norms else {}
         made = _MAKERS[kind](model, capacity, weighted, backend=backend, **more)
         made.structure = structure
+        if kind == "train" and backend == "gpu":
+            made.lowered.program.note_if_small(model.name)
         model._programs[key] = made
         return made
 

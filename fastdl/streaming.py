@@ -7,6 +7,7 @@ for the same batches.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
@@ -195,6 +196,15 @@ class _Epoch:
         self.program: Compiled | None = None
         self.totals: np.ndarray | None = None
         self.kept: list[list[np.ndarray]] = []
+        self._on_device: contextlib.ExitStack | None = None
+
+    @contextlib.contextmanager
+    def undisturbed(self, undisturbed: bool = True) -> Iterator[None]:
+        """Nobody looks at the weights between batches: on a GPU they stay on the device."""
+        with contextlib.ExitStack() as stack:
+            self._on_device = stack if undisturbed and self.model.backend == "gpu" else None
+            yield
+        self._on_device = None
 
     def begin(self) -> None:
         """Nothing has been added up yet."""
@@ -209,6 +219,9 @@ class _Epoch:
         """One batch."""
         program = self.prepare(rows)
         native = program.lowered.program
+        if self._on_device is not None:
+            self._on_device.enter_context(native.keeping_weights())
+            self._on_device = None
         with program.lock:
             results = program.results(rows.count)
             native.bind(rows.sources, results)
@@ -416,12 +429,28 @@ class StreamRun:
         optimizer.iterations = step
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
-        model, listeners = self.model, self.listeners
+        listeners, training, self.epoch = self.listeners, self.training, epoch
         self.progress.start(f"Epoch {epoch + 1}/{self.epochs}")
-        training, shown, self.epoch = self.training, time.monotonic(), epoch
         if not self.batch:  # of an epoch that is resumed within, the hook has been called
             listeners.on_epoch_begin(epoch, {})
             training.begin()
+        with training.undisturbed(not (listeners.needs_batches or self.watching)):
+            self._batches_of(epoch)
+        logs = training.logs(True)
+        if self.validation is not None:
+            logs.update({f"val_{k}": v for k, v in self._validate(epoch).items()})
+        self.batches.end_epoch()
+        listeners.on_epoch_end(epoch, logs)
+        self.history.on_epoch_end(epoch, logs)
+        self.epoch, self.batch = epoch + 1, 0
+        self._save()
+        self.progress.finish(logs)
+        return logs
+
+    def _batches_of(self, epoch: int) -> None:
+        """Trains on the batches of an epoch."""
+        model, listeners, training = self.model, self.listeners, self.training
+        shown = time.monotonic()
         for rows in self.batches.of_epoch(epoch, self.batch):
             if listeners.needs_batches:
                 listeners.on_train_batch_begin(self.batch, {})
@@ -446,16 +475,6 @@ class StreamRun:
                 shown = time.monotonic()
             if model.stop_training:
                 break
-        logs = training.logs(True)
-        if self.validation is not None:
-            logs.update({f"val_{k}": v for k, v in self._validate(epoch).items()})
-        self.batches.end_epoch()
-        listeners.on_epoch_end(epoch, logs)
-        self.history.on_epoch_end(epoch, logs)
-        self.epoch, self.batch = epoch + 1, 0
-        self._save()
-        self.progress.finish(logs)
-        return logs
 
     def _save(self) -> None:
         """Writes the files that callbacks asked for, now that all have been called."""
@@ -484,8 +503,9 @@ def evaluate_batches(
     """Loss and metrics over all batches."""
     batches = _Batches(source, steps, functools.partial(_rows_of, model, convert))
     found = _Epoch(model, "evaluate")
-    for rows in _once(batches):
-        found.run(rows)
+    with found.undisturbed():
+        for rows in _once(batches):
+            found.run(rows)
     return found.logs(True)
 
 

@@ -21,7 +21,17 @@ from fastdl import resume
 from fastdl.callbacks import BackupAndRestore, CallbackList, History, TerminateOnNaN
 from fastdl.callbacks import Progress as ProgressCallback
 from fastdl.callbacks.norms import NormRecorder
-from fastdl.data import Rows, as_inputs, as_targets, as_weights, hold_out, labels_of, take
+from fastdl.data import (
+    Rows,
+    as_inputs,
+    as_targets,
+    as_weights,
+    hold_out,
+    is_on_gpu,
+    known_to,
+    labels_of,
+    take,
+)
 from fastdl.diagnosis import Watch
 from fastdl.kernels.course import Course
 from fastdl.metrics.base import plain
@@ -168,7 +178,7 @@ def fit_data(
         return FitData(rows, _validation_rows(model, validation_data))
     if not validation_split:
         return FitData(rows, None)
-    labels = labels_of(rows.targets[0]) if stratify else None
+    labels = labels_of(known_to("cpu", rows.targets[0])) if stratify else None
     first, last = hold_out(rows.count, validation_split, labels)
     held = take(rows, last)
     which = (
@@ -478,6 +488,7 @@ def _rows(
     if y is None:
         hint = "; call it, to have the batches that it gives" if callable(x) else ""
         raise ValueError(f"y must be given: x is {type(x).__name__}{hint}")
+    x, y, sample_weight = (known_to(model.backend, value) for value in (x, y, sample_weight))
     model.build_for(x)
     inputs = as_inputs(x, model.input_names, model.row_shapes, model.input_classes)
     targets = as_targets(y, model.targets)
@@ -581,6 +592,7 @@ def predict(
         return [np.concatenate(each) for each in zip(*parts, strict=True)]
     if steps is not None:
         raise ValueError("predict: steps is for batches, not arrays")
+    x = known_to(model.backend, x)
     model.build_for(x)
     rows = Rows(as_inputs(x, model.input_names, model.row_shapes, model.input_classes), [])
     batch = INFERENCE_BATCH if batch_size is None else whole("batch_size", batch_size, 1)
@@ -595,7 +607,8 @@ def predict(
     ):
         model._quick = latest, native.answer
     with program.lock:
-        results = [np.empty((rows.count, *b.shape[1:]), b.dtype) for b in native.fetch_buffers]
+        empty = native.driver.empty if any(map(is_on_gpu, rows.inputs)) else np.empty
+        results = [empty((rows.count, *b.shape[1:]), b.dtype) for b in native.fetch_buffers]
         native.bind(rows.inputs, results)
         try:
             native.run(batch)

@@ -15,6 +15,8 @@ from fastdl.data.door import (
     as_weights_of,
     by_dlpack,
     hold_out,
+    is_on_gpu,
+    known_to,
     labels_of,
     take,
 )
@@ -24,7 +26,8 @@ from fastdl.data.splits import KFold, StratifiedKFold, train_test_split
 __all__ = [
     "Folds", "KFold", "Rows", "Standardizer", "StratifiedKFold", "as_array", "as_inputs",
     "as_labels", "as_rows", "as_targets", "as_weights", "as_weights_of", "by_dlpack",
-    "cross_validate", "hold_out", "labels_of", "normalize", "one_hot", "take", "train_test_split",
+    "cross_validate", "hold_out", "is_on_gpu", "known_to", "labels_of", "normalize",
+    "one_hot", "take", "train_test_split",
 ]  # fmt: skip
 
 

@@ -13,8 +13,11 @@ from fastdl.targets import Target
 
 __all__ = [
     "Rows", "as_inputs", "as_labels", "as_rows", "as_targets", "as_weights",
-    "as_weights_of", "by_dlpack", "hold_out", "labels_of", "take",
+    "as_weights_of", "by_dlpack", "hold_out", "is_on_gpu", "known_to", "labels_of", "take",
 ]  # fmt: skip
+
+#: The number of a GPU's memory in DLPack.
+_CUDA = 2
 
 _NATIVE = {np.dtype(t) for t in "?bBhHiIlLqQfd"}
 
@@ -95,9 +98,36 @@ def as_rows(name: str, value: Any, shape: Sequence[int | None]) -> np.ndarray:
         if native not in _NATIVE:  # half and extended precision
             native = np.dtype(np.float32 if array.itemsize < 4 else np.float64)
         array = array.astype(native)
+    if is_on_gpu(array):
+        return array  # a program takes care of how it lies
     if len(array) and not (array[:1].flags.c_contiguous and array.flags.aligned):
         array = np.ascontiguousarray(array)
     return array
+
+
+def is_on_gpu(value: Any) -> bool:
+    """Whether this is an array of a GPU's memory: CuPy's, or one that shows itself as such."""
+    if type(value) is np.ndarray:
+        return False
+    if hasattr(value, "__cuda_array_interface__"):
+        return True
+    return hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] == _CUDA
+
+
+def known_to(backend: str, value: Any) -> Any:
+    """What a model on this backend takes: of an array in a GPU's memory CuPy's array of that
+    memory, or, on the CPU, a copy; anything else as it is."""
+    if isinstance(value, Mapping):
+        return {name: known_to(backend, part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)) and any(map(is_on_gpu, value)):
+        return [known_to(backend, part) for part in value]
+    if not is_on_gpu(value):
+        return value
+    from fastdl.gpu import device
+
+    driver = device.driver()
+    array = driver.library.as_array(value)
+    return array if backend == "gpu" else driver.download(array)
 
 
 def by_dlpack(value: Any) -> Any:
@@ -109,6 +139,8 @@ def by_dlpack(value: Any) -> Any:
 
 def as_array(name: str, value: Any) -> np.ndarray:
     """The array that this is like; a TypeError that gives the name where it is like none."""
+    if is_on_gpu(value):
+        return value
     if value is None or isinstance(value, (Iterator, str, bytes)):
         raise TypeError(f"{name} must be an array or array-like, got {type(value).__name__}")
     if isinstance(value, np.ma.MaskedArray):
@@ -270,7 +302,7 @@ def as_weights(
         return weights
     if len(targets) != 1:
         raise ValueError("class_weight is for models with one output")
-    labels, classes = _classes(targets[0], models[0])
+    labels, classes = _classes(known_to("cpu", targets[0]), models[0])
     factors = _class_factors(class_weight, labels, classes)
     if weights and len(weights[0]) != len(factors):
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,9 @@ __all__ = ["Cut", "Steps", "can_be_tail", "places_written"]
 
 #: Batches that are captured together where a batch has few launches; and how few.
 TOGETHER, FEW = 8, 100
+
+#: Of `Cut.gains`: seconds that a launch takes in a graph, and what two cores do in a second.
+LAUNCH, CPU_OPERATIONS, CPU_ELEMENTS = 2e-6, 2e11, 3e9
 
 
 #: Those whose kernels apply an activation that is no option of theirs.
@@ -148,6 +152,19 @@ class Cut:
         self._warm = False
         #: by the number of batches: what replays them, and the scratch memory that it uses
         self._recorded: dict[int, tuple[Callable[[], None], Any]] = {}
+
+    def gains(self) -> bool:
+        """Whether a GPU may be faster than a CPU at this: roughly, by what there is to launch and
+        to compute."""
+        launches = (len(self.calls) + 2) * LAUNCH
+        work = 0.0
+        bodies = [one.calls if isinstance(one, Loop) else [[one]] for one in self.calls]
+        for call in (call for calls in bodies for body in calls for call in body):
+            if call.op.runs_tails:
+                work += 2 * math.prod(call.lengths.values()) / CPU_OPERATIONS
+            else:
+                work += sum(a.size for a in call.arrays.values() if a is not None) / CPU_ELEMENTS
+        return work > launches
 
     def _batch(self) -> None:
         self.before(self.rows)

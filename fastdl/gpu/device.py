@@ -120,6 +120,9 @@ class CupyDriver:
         """Copies from an array of the device."""
         here[...] = self.xp.asnumpy(there).reshape(here.shape)
 
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return self.xp.empty(shape, dtype)
+
     def address(self, array: Any) -> int:
         return int(array.data.ptr)
 

@@ -64,10 +64,10 @@ class Weights:
             self.held += 1
 
     def let_go(self) -> None:
-        """Gives the host what the device has made."""
+        """Gives the host what the device has made, unless another holds it still."""
         with self._lock:
             self.held -= 1
-            if self.changed:
+            if self.changed and not self.held:
                 self.driver.read(self.host, self.device)
                 self.changed = False
 

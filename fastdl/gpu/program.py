@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +30,9 @@ _TYPES = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64"
 
 #: Lengths of batches that a program keeps the launches of.
 _MOST_CUTS = 8
+
+
+_noted = False
 
 
 class Program:
@@ -91,6 +95,17 @@ class Program:
             memory.upload_constants(written)
         self._changes = memory.changed(written)
 
+    def note_if_small(self, name: str) -> None:
+        """Says once that a model is too small for a GPU to be the faster one."""
+        global _noted
+        if not _noted and not self._cut(self.capacity).gains():
+            _noted = True
+            warnings.warn(
+                f"{name} is small: with batches of {self.capacity} rows the CPU is probably faster "
+                f"than a GPU, which waits for its launches. Larger batches gain more",
+                stacklevel=2,
+            )
+
     # --- data -------------------------------------------------------------------------------------
 
     def bind(self, sources: list[Any], results: list[Any]) -> None:
@@ -116,10 +131,12 @@ class Program:
         lengths = {len(array) for array in (*sources, *results)}
         if len(lengths) > 1:
             raise ValueError(f"Program: different numbers of rows: {sorted(lengths)}")
-        xp = self.driver.xp
         with self._stream, device.memory_errors("give the data batch by batch, from a generator"):
             here = [self.driver.upload(source) for source in sources]
-            there = [xp.empty(r.shape, r.dtype) if self.driver.is_host(r) else r for r in results]
+            there = [
+                self.driver.empty(r.shape, r.dtype) if self.driver.is_host(r) else r
+                for r in results
+            ]
             table = np.zeros(len(self._table), np.uint64)
             table[: len(here) + len(there)] = [self.driver.address(a) for a in (*here, *there)]
             self.driver.write(self._table, table)
@@ -163,6 +180,20 @@ class Program:
             with self._stream:
                 for weights in self._memory.weights.values():
                     weights.let_go()
+
+    @contextlib.contextmanager
+    def keeping_weights(self) -> Iterator[None]:
+        """The weights stay on the device, also from one run to the next."""
+        weights = list(self._memory.weights.values())
+        with self._stream:
+            for one in weights:
+                one.hold()
+        try:
+            yield
+        finally:
+            with self._stream:
+                for one in weights:
+                    one.let_go()
 
     def read_results(self) -> None:
         """Copies what has been handed out to the host's arrays."""

@@ -69,12 +69,25 @@ def _compile(arguments: list[str]) -> str:
     return done.stdout
 
 
+class DeviceArray(np.ndarray):
+    """An array of the user's that lies on the device."""
+
+    @property
+    def __cuda_array_interface__(self):
+        return self.__array_interface__
+
+
+class Library(door.Library):
+    def as_array(self, value):
+        return np.asanyarray(value)
+
+
 class Emulator:
     """Runs kernels in one order of threads; arrays are NumPy's."""
 
     xp = np
     multiplies = False
-    library = door.Library()
+    library = Library()
 
     def __init__(self, order: str = "forward", change=lambda source: source) -> None:
         self.order = ORDERS.index(order)
@@ -109,10 +122,12 @@ class Emulator:
         assert result == 0, f"{name}: takes {-result - 1} arguments, was given {len(arguments)}"
 
     def upload(self, array: np.ndarray) -> np.ndarray:
+        if isinstance(array, DeviceArray):
+            return np.ascontiguousarray(array)
         return np.array(array, order="C")
 
     def download(self, array: np.ndarray) -> np.ndarray:
-        return array.copy()
+        return np.array(array, subok=False)
 
     def write(self, there: np.ndarray, here: np.ndarray) -> None:
         there[...] = here
@@ -123,8 +138,11 @@ class Emulator:
     def address(self, array: np.ndarray) -> int:
         return array.ctypes.data
 
+    def empty(self, shape, dtype) -> np.ndarray:
+        return np.empty(shape, dtype).view(DeviceArray)
+
     def is_host(self, array: np.ndarray) -> bool:
-        return True
+        return not isinstance(array, DeviceArray)
 
     def stream(self):
         return Stream()

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import fastdl
-from bench.peers.fastdl_fit import FastdlFit
-from bench.peers.rows import ROWS, data, initial_weights
 from fastdl.gpu import device
+
+peers = pytest.importorskip("bench.peers.fastdl_fit", reason="wants the benchmarks beside it")
+rows_of_benchmarks = pytest.importorskip("bench.peers.rows")
 
 
 @pytest.fixture(autouse=True)
@@ -23,10 +24,10 @@ def on_device():
 
 def trained(name, backend, steps=50):
     """The losses and weights after some steps of a row of the benchmarks."""
-    row = ROWS[name]
-    x, y = data(row)
+    row = rows_of_benchmarks.ROWS[name]
+    x, y = rows_of_benchmarks.data(row)
     fastdl.set_seed(0)
-    peer = FastdlFit(row, initial_weights(row), x, y, 2)
+    peer = peers.FastdlFit(row, rows_of_benchmarks.initial_weights(row), x, y, 2)
     model = peer.model.to(backend)
     model.seed = 7
     rows = row.batch * min(row.batches, steps)

@@ -1,5 +1,7 @@
 """Models on the GPU: the results of the CPU, whatever is trained and however it is asked for."""
 
+import warnings
+
 import numpy as np
 import pytest
 from emulator import Emulator
@@ -7,7 +9,7 @@ from sameness import assert_same, on_both
 
 import fastdl
 from fastdl import Sequential, callbacks
-from fastdl.gpu import device
+from fastdl.gpu import device, program
 from fastdl.gpu.cut import Cut
 from fastdl.layers import BatchNormalization, Dense, Dropout
 from fastdl.programs import compiled
@@ -302,3 +304,29 @@ def test_interrupted_fits_are_at_a_whole_batch(gpu):
     other.fit(X, LABELS, batch_size=16, epochs=9, verbose=0, callbacks=[Stop()])
     assert other.optimizer.iterations == steps
     assert_same([other.get_weights(), model.get_weights()])
+
+
+def test_a_small_model_is_told_of_once(emulated, monkeypatch):
+    monkeypatch.setattr(program, "_noted", False)
+    with pytest.warns(UserWarning, match="is small: with batches of 16 rows the CPU is probably"):
+        classifier().to("gpu").fit(X, LABELS, batch_size=16, verbose=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier().to("gpu").fit(X, LABELS, batch_size=16, verbose=0)
+    wide = Sequential([Dense(2048, "relu"), Dense(2048, "relu"), Dense(3)])
+    wide.compile("adam", "mse")
+    wide.build((None, 512))
+    assert compiled(wide.to("gpu"), "train", 128).lowered.program._cut(128).gains()
+
+
+def test_out_of_memory_says_what_to_do(emulated, monkeypatch):
+    def full(self, array):
+        raise MemoryError("Out of memory allocating 1,000 bytes")
+
+    model = classifier().to("gpu")
+    monkeypatch.setattr(type(emulated), "upload", full)
+    with pytest.raises(MemoryError, match=r"the GPU has not enough memory: .*from a generator"):
+        model.fit(X, LABELS, verbose=0)
+    monkeypatch.undo()
+    device.use(emulated)
+    model.fit(X, LABELS, verbose=0)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from bench import gpu as script
 from fastdl.gpu import device
+
+script = pytest.importorskip("bench.gpu", reason="wants the benchmarks beside it")
 
 
 def test_without_a_device_it_says_what_is_missing(capsys, monkeypatch):
