@@ -53,8 +53,29 @@ class Driver(Protocol):
     def upload(self, array: Any) -> Any:
         """The array on the device, contiguous; itself where it is so already."""
 
+    def download(self, array: Any) -> np.ndarray:
+        """A copy on the host."""
+
+    def write(self, there: Any, here: np.ndarray) -> None:
+        """Copies to an array of the device."""
+
+    def read(self, here: np.ndarray, there: Any) -> None:
+        """Copies from an array of the device, when what writes to it is done."""
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array as the user gets it."""
+
+    def is_host(self, array: Any) -> bool:
+        """Whether an array of the user's lies on the host."""
+
     def address(self, array: Any) -> int:
         """Where an array of the device lies."""
+
+    def stream(self) -> Any:
+        """Inside of ``with`` work goes there; ``synchronize()`` waits until it is done."""
+
+    def record(self, launches: Callable[[], None], stream: Any) -> Callable[[], None]:
+        """Has the launches written down instead of done: what repeats them."""
 
 
 def power_of_two(count: int) -> int:
