@@ -1,11 +1,7 @@
 """A convolutional network on 28x28 digits: three convolutions, two poolings, Adam, through fit."""
 
-import argparse
-import time
-
 import numpy as np
-from _digits import load
-from _peers import report
+from _digits import arguments, load, train
 
 import fastdl
 
@@ -55,22 +51,9 @@ def main(data=None, epochs=5, verbose="auto"):
     x_train, x_test = images(x_train), images(x_test)
     model = network(fastdl)
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    began = time.perf_counter()
-    history = model.fit(x_train, y_train, epochs=epochs, verbose=verbose)
-    seconds = time.perf_counter() - began
-    _, accuracy = model.evaluate(x_test, y_test)
-    if verbose:
-        print(f"accuracy on {len(x_test)} test digits: {accuracy:.4f}")
-        step = 1e6 * seconds / (epochs * -(-len(x_train) // 32))
-        report(step, x_train, y_train, torch_network, network)
-    return history, accuracy
+    train_set, test_set = (x_train, y_train), (x_test, y_test)
+    return train(model, train_set, test_set, epochs, verbose, torch_network, network)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--data", help="folder of MNIST-format files; scikit-learn's digits if absent"
-    )
-    parser.add_argument("--epochs", type=int, default=5)
-    arguments = parser.parse_args()
-    main(arguments.data, arguments.epochs)
+    main(*arguments(__doc__, 5))

@@ -1,11 +1,7 @@
 """An LSTM that reads handwritten digits row by row: 128 units over the image's rows."""
 
-import argparse
-import time
-
 import numpy as np
-from _digits import load
-from _peers import report
+from _digits import arguments, load, train
 
 import fastdl
 
@@ -39,22 +35,11 @@ def main(data=None, epochs=10, verbose="auto"):
     x_train, x_test = (x.reshape(-1, side, side) for x in (x_train, x_test))
     model = network(fastdl)
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    began = time.perf_counter()
-    history = model.fit(x_train, y_train, epochs=epochs, verbose=verbose)
-    seconds = time.perf_counter() - began
-    _, accuracy = model.evaluate(x_test, y_test)
-    if verbose:
-        print(f"accuracy on {len(x_test)} test digits: {accuracy:.4f}")
-        step = 1e6 * seconds / (epochs * -(-len(x_train) // 32))
-        report(step, x_train, y_train, lambda nn: torch_network(nn, side), network)
-    return history, accuracy
+    train_set, test_set = (x_train, y_train), (x_test, y_test)
+    return train(
+        model, train_set, test_set, epochs, verbose, lambda nn: torch_network(nn, side), network
+    )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--data", help="folder of MNIST-format files; scikit-learn's digits if absent"
-    )
-    parser.add_argument("--epochs", type=int, default=10)
-    arguments = parser.parse_args()
-    main(arguments.data, arguments.epochs)
+    main(*arguments(__doc__, 10))

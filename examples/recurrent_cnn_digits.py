@@ -6,12 +6,8 @@ images, what the strips above have shown. After 12 epochs over 8,000 of MNIST's 
 seeds 1 to 3 reach 96.5, 97.2 and 95.1).
 """
 
-import argparse
-import time
-
 import numpy as np
-from _digits import load
-from _peers import report
+from _digits import arguments, load, train
 
 import fastdl
 
@@ -44,27 +40,13 @@ def main(data=None, epochs=12, verbose="auto"):
     x_train, x_test = strips(x_train), strips(x_test)
     model = network(fastdl)
     steps = epochs * -(-len(x_train) // 32)
-    rate = fastdl.schedules.CosineDecay(
-        1e-3, steps
-    )  # the last steps are small: no epoch is unlucky
+    rate = fastdl.schedules.CosineDecay(1e-3, steps)  # small at last: no epoch is unlucky
     model.compile(
         fastdl.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
     )
-    began = time.perf_counter()
-    history = model.fit(x_train, y_train, epochs=epochs, verbose=verbose)
-    seconds = time.perf_counter() - began
-    _, accuracy = model.evaluate(x_test, y_test)
-    if verbose:
-        print(f"accuracy on {len(x_test)} test digits: {accuracy:.4f}")
-        report(1e6 * seconds / steps, x_train, y_train, None, network)
-    return history, accuracy
+    train_set, test_set = (x_train, y_train), (x_test, y_test)
+    return train(model, train_set, test_set, epochs, verbose, None, network)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--data", help="folder of MNIST-format files; scikit-learn's digits if absent"
-    )
-    parser.add_argument("--epochs", type=int, default=12)
-    arguments = parser.parse_args()
-    main(arguments.data, arguments.epochs)
+    main(*arguments(__doc__, 12))
