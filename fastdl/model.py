@@ -290,7 +290,8 @@ several
         if self.built:
             setup.targets(self._output_names, self._output_shapes)
         self._setup = setup
-        self._backend = backend or self._backend
+        if backend:
+            self.to(backend)
         self.optimizer = chosen
 
     @property
@@ -324,6 +325,7 @@ several
         'cpu'
         """
         self._backend = runtime.check_backend(backend)
+        self._quick = (-1, None)
         return self
 
     @property

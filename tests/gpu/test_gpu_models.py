@@ -230,6 +230,13 @@ def test_the_switch(emulated):
     model.compile("adam", "sparse_categorical_crossentropy", backend="gpu")
     model.predict(X[:2])
     assert emulated.launched
+    for _ in range(3):  # what the CPU does quickly after the first time is the GPU's again
+        model.to("cpu").predict(X[:2])
+        emulated.launched.clear()
+        model.predict(X[:2])
+        assert not emulated.launched
+        model.to("gpu").predict(X[:2])
+        assert emulated.launched
 
 
 def test_products_take_bias_and_activation_along(emulated):
