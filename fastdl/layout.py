@@ -416,6 +416,7 @@ def lower(
     totals: list[Tensor],
     kept: Sequence[Tensor] = (),
     backend: str = "cpu",
+    communicator: Any = None,
 ) -> Lowered:
     """Lays out the memory of the steps and makes their Program.
 
@@ -433,6 +434,8 @@ def lower(
     kept : list of Tensor
         What is read from the buffers after a run.
     backend : {"cpu", "gpu"}
+    communicator : Communicator, optional
+        On GPUs: with whom gradients are averaged.
     """
     sizes = [math.prod(s or 0 for s in total.shape) for total in totals]
     sums, ends = np.zeros(sum(sizes)), np.cumsum(sizes)
@@ -459,7 +462,8 @@ def lower(
     if backend == "gpu":
         from fastdl.gpu.program import Program as ProgramOnGpu
 
-        program = ProgramOnGpu(capacity, entries, *arrays, _blocks_of_weights(steps))
+        weights = _blocks_of_weights(steps)
+        program = ProgramOnGpu(capacity, entries, *arrays, weights, communicator)
     else:
         program = Program(capacity, entries, *arrays)
     return Lowered(program, buffers, steps, nodes, chains, gradients.values())

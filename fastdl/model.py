@@ -89,6 +89,8 @@ class Model(Layer):
     def _make_private(self) -> None:
         """What belongs to this very object: copies and pickles make their own."""
         self._lock = threading.Lock()
+        #: those who average their gradients with this model's: see fastdl.gpu.several
+        self._communicator: Any = None
         self._programs: dict[Any, Any] = {}
         #: The fit under way.
         self._run: training.Run | StreamRun | None = None
@@ -103,7 +105,8 @@ class Model(Layer):
         self._quick: tuple[int, Any] = (-1, None)
 
     def __getstate__(self) -> dict[str, Any]:
-        private = ("_lock", "_programs", "_run", "_targets", "_known_structure", "_quick")
+        private = ("_lock", "_programs", "_run", "_targets", "_known_structure", "_quick",
+                   "_communicator")  # fmt: skip
         return {k: v for k, v in super().__getstate__().items() if k not in private}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -490,6 +490,7 @@ def _with_totals(
         fetches=objective.fetches,
         totals=objective.totals,
         backend=backend,
+        communicator=model._communicator,
     )
     return Compiled(lowered, objective.columns, objective.kept)
 

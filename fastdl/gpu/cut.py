@@ -12,6 +12,7 @@ from fastdl.gpu.call import epilogue_of
 from fastdl.gpu.core import HOSTS, Call
 from fastdl.gpu.loops import Loop, fused
 from fastdl.gpu.memory import Memory
+from fastdl.gpu.several import Average, with_average
 from fastdl.kernels import door
 from fastdl.kernels.table import ACTIVATIONS, DYNAMIC_OPTIONS, OPS, Op
 
@@ -55,10 +56,11 @@ class Steps:
         self.driver, self.memory, self.steps = driver, memory, steps
         self.real, self.context = real, context
         self.scratch: dict[Any, Any] = {}
+        self.communicator: Any = None
 
-    def calls(self, rows: int) -> list[Call | Loop]:
+    def calls(self, rows: int) -> list[Any]:
         """What is launched for a batch of so many rows."""
-        calls: list[Call | Loop] = []
+        calls: list[Any] = []
         for step in self.steps:
             if len(step) != 3:
                 self._add(calls, step, rows, {})
@@ -79,7 +81,7 @@ class Steps:
                     self._add(body, entry, rows, places)
                 bodies.append(body)
             calls += fused(bodies, rows) or [call for body in bodies for call in body]
-        return calls
+        return with_average(calls, self.communicator) if self.communicator else calls
 
     def _add(self, calls: list[Any], entry: Any, rows: int, places: dict[int, Any]) -> None:
         name, arrays, given, per_item, is_tail = entry
@@ -158,7 +160,8 @@ class Cut:
         to compute."""
         launches = (len(self.calls) + 2) * LAUNCH
         work = 0.0
-        bodies = [one.calls if isinstance(one, Loop) else [[one]] for one in self.calls]
+        plain = [one for one in self.calls if not isinstance(one, Average)]
+        bodies = [one.calls if isinstance(one, Loop) else [[one]] for one in plain]
         for call in (call for calls in bodies for body in calls for call in body):
             if call.op.runs_tails:
                 work += 2 * math.prod(call.lengths.values()) / CPU_OPERATIONS

@@ -44,6 +44,8 @@ class Program:
         As for the CPU's Program. The arrays stand for places on the device.
     weights : list of array
         Those among the arrays that other programs know as well.
+    communicator : Communicator, optional
+        With whom gradients are averaged: see several.py.
 
     Attributes
     ----------
@@ -67,6 +69,7 @@ class Program:
         fetches: list[np.ndarray],
         totals: np.ndarray,
         weights: list[np.ndarray],
+        communicator: Any = None,
     ) -> None:
         self.driver = driver = device.driver()
         self.capacity, self.totals = capacity, totals
@@ -91,6 +94,7 @@ class Program:
             self._fetches = [memory.device(array) for array in fetches]
             self._totals = memory.device(totals)
             self._steps = Steps(driver, memory, steps, self._real, self._context)
+            self._steps.communicator = communicator
             self._cut(capacity)
             memory.upload_constants(written)
         self._changes = memory.changed(written)

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,10 @@ def _compile(arguments: list[str]) -> str:
     return done.stdout
 
 
+#: The emulator's state is global.
+_ONE_AT_A_TIME = threading.Lock()
+
+
 class DeviceArray(np.ndarray):
     """An array of the user's that lies on the device."""
 
@@ -116,7 +121,10 @@ class Emulator:
                 words[i : i + 1].view(np.int64)[0] = argument
         sizes = (ctypes.c_uint * 6)(*grid, *block)
         self.launched.append(name)
-        result = run(index, sizes, len(arguments), ctypes.c_void_p(words.ctypes.data), self.order)
+        with _ONE_AT_A_TIME:
+            result = run(
+                index, sizes, len(arguments), ctypes.c_void_p(words.ctypes.data), self.order
+            )
         if result == 1:
             raise RuntimeError(f"{name}: threads wait for others that will not come")
         assert result == 0, f"{name}: takes {-result - 1} arguments, was given {len(arguments)}"

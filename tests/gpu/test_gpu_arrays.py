@@ -6,6 +6,7 @@ from emulator import DeviceArray
 from sameness import assert_same
 from test_gpu_models import LABELS, Batches, X, classifier
 
+import fastdl
 from fastdl.gpu import device
 
 
@@ -94,3 +95,47 @@ def test_weights_stay_on_the_device_between_batches(emulated, monkeypatch):
     reads.clear()
     model.fit(X, LABELS, epochs=5, verbose=0)
     assert sum(nbytes >= arena for nbytes in reads) == 3
+
+
+def test_models_side_by_side(gpu):
+    def fitted(backend):
+        models = [classifier().to(backend) for _ in range(3)]
+        fastdl.fit_many(models, X, LABELS, epochs=2, batch_size=16, verbose=0, workers=2)
+        return [model.get_weights() for model in models]
+
+    assert_same([fitted("cpu"), fitted("gpu")])
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_where_a_loss_is_not_finite_is_found(gpu, batches):
+    def work(model):
+        bad = X.copy()
+        bad[33, 2] = np.nan
+        watch = fastdl.callbacks.TerminateOnNaN()
+        given = {"verbose": 0, "callbacks": [watch], "shuffle": False}
+        if batches:
+            model.fit(
+                [(bad[i : i + 10], LABELS[i : i + 10]) for i in (0, 10, 20, 30)].__iter__(), **given
+            )
+        else:
+            model.fit(bad, LABELS, batch_size=16, **given)
+        return str(watch.finding), model.optimizer.iterations
+
+    findings = [work(classifier().to(backend)) for backend in ("cpu", "gpu")]
+    assert findings[0] == findings[1]
+    assert "row 33" in findings[0][0] or "row 3" in findings[0][0]
+
+
+def test_a_generator_that_is_evaluated_within_a_fit(gpu):
+    """Another program of the same weights runs while the fit has them on the device."""
+
+    def work(model):
+        class Source(Batches):
+            def on_epoch_end(self):
+                seen.append(model.evaluate(X, LABELS))
+
+        seen = []
+        model.fit(Source(), epochs=3, verbose=0)
+        return seen
+
+    assert_same([work(classifier().to(backend)) for backend in ("cpu", "gpu")])
