@@ -73,13 +73,13 @@ def _convolve(call: Call, kernel: str, target: Any, source: Any) -> None:
         arguments = target, source, weight, bias, *call.epilogue, *shape
         call.elements(f"{kernel}_few", size, *arguments)
         return
-    (m, n), blocks, parts = tiles.cut(_tiles(call.real.itemsize, N), M, N, K, groups * classes)
-    layers = target if parts == 1 else call.workspace("parts", parts * size)
+    tile, blocks, parts = tiles.cut(_tiles(call.real.itemsize, N), M, N, K, groups * classes)
+    layers, counters = tiles.room_for_parts(call, tile, blocks, parts, size)
     call.launch(
-        f"{kernel}_{m}_{n}", (blocks, 1, parts), _THREADS,
-        layers, source, weight, bias, *call.epilogue, *shape, parts,
+        f"{kernel}_{tile[0]}_{tile[1]}", (blocks, 1, parts), _THREADS,
+        target, layers, counters, source, weight, bias, *call.epilogue, *shape, parts,
     )  # fmt: skip
-    if parts > 1:
+    if layers is not None and counters is None:
         merge(call, target, layers, bias, pixels, channels, parts)
 
 
@@ -118,19 +118,23 @@ def _weights(call: Call, larger: Any, smaller: Any) -> None:
     target, O = call["grad_weight"], lengths["O"]  # noqa: E741
     taps, each = lengths["R"] * lengths["S"] * lengths["I"], O // groups
     pixels = call.rows * lengths["P"] * lengths["Q"]
-    few = groups > 1 and each < _FEW and taps < 2**16
-    if few:
+    if groups > 1 and each < _FEW and taps < 2**16:
         strips = -(-O // _STRIP[0])
         together = _STRIP[1] * max(1, _STRIP[0] // max(O, 1))
         parts = max(1, min(tiles.BLOCKS // max(strips * taps, 1), pixels // (8 * together)))
-        grid, block, kernel = (strips, parts, taps), _STRIP, "weights_few"
+        layers = target if parts == 1 else call.workspace("parts", parts * taps * O)
+        grid = strips, parts, taps
+        call.launch("weights_few", grid, _STRIP, layers, larger, smaller, *shape)
+        counters = None
     else:
-        sizes = _tiles(call.real.itemsize, each)
-        (m, n), blocks, parts = tiles.cut(sizes, taps, each, pixels, groups)
+        tile, blocks, parts = tiles.cut(
+            _tiles(call.real.itemsize, each), taps, each, pixels, groups
+        )
         parts = max(parts, -(-pixels // _MOST))
-        grid, block, kernel = (blocks, 1, parts), _THREADS, f"weights_{m}_{n}"
-    layers = target if parts == 1 else call.workspace("parts", parts * taps * O)
-    count = () if few else (parts,)
-    call.launch(kernel, grid, block, layers, larger, smaller, *shape, *count)
-    if parts > 1:
+        layers, counters = tiles.room_for_parts(call, tile, blocks, parts, taps * O)
+        call.launch(
+            f"weights_{tile[0]}_{tile[1]}", (blocks, 1, parts), _THREADS,
+            target, layers, counters, larger, smaller, *shape, parts,
+        )  # fmt: skip
+    if parts > 1 and counters is None:
         merge(call, target, layers, None, taps, O, parts)

@@ -188,6 +188,13 @@ class Call:
             scratch = self.scratch[name, dtype] = self.driver.xp.empty(max(count, 1), dtype)
         return scratch
 
+    def counters(self, count: int) -> Any:
+        """Whole numbers for kernels to count with: 0 before a launch, and to be left at 0."""
+        found = self.scratch.get("counters")
+        if found is None or found.size < count:
+            found = self.scratch["counters"] = self.driver.xp.zeros(count, np.uint32)
+        return found
+
 
 @dataclass(frozen=True)
 class Host:

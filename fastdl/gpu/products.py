@@ -6,7 +6,7 @@ from typing import Any
 
 from fastdl.gpu.core import Call, Family
 from fastdl.gpu.reductions import reduce
-from fastdl.gpu.tiles import cut
+from fastdl.gpu.tiles import cut, room_for_parts
 
 products = Family("products")
 
@@ -47,14 +47,14 @@ def product(
         if bias is not None or call.epilogue[0]:
             merge(call, out, out, bias, items * M, N, 1)
         return
-    (tile, _), count, parts = cut(_tiles(call.real.itemsize), M, N, K, items)
-    target = out if parts == 1 else call.workspace("parts", parts * items * M * N)
+    tile, count, parts = cut(_tiles(call.real.itemsize), M, N, K, items)
+    layers, counters = room_for_parts(call, tile, count, parts, items * M * N)
     call.launch(
-        f"products.product_{form}_{tile}", (count, 1, parts), (_SIDE, _SIDE),
-        target, a, b, bias, *call.epilogue, M, N, K, items, parts,
+        f"products.product_{form}_{tile[0]}", (count, 1, parts), (_SIDE, _SIDE),
+        out, layers, counters, a, b, bias, *call.epilogue, M, N, K, items, parts,
     )  # fmt: skip
-    if parts > 1:
-        merge(call, out, target, bias, items * M, N, parts)
+    if layers is not None and counters is None:
+        merge(call, out, layers, bias, items * M, N, parts)
 
 
 def merge(call: Call, out: Any, layers: Any, bias: Any, M: int, N: int, parts: int) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["BLOCKS", "cut"]
+from typing import Any
+
+from fastdl.gpu.core import Call
+
+__all__ = ["BLOCKS", "cut", "room_for_parts"]
 
 #: As many blocks of a large tile as a large GPU runs at once.
 BLOCKS = 264
 
 #: Fewest terms of a part: of the smallest tile, and of larger ones.
 LEAST_DEPTH, LEAST_DEPTH_OF_LARGE = 64, 256
+
+#: The largest tile whose last block adds up the parts by itself, and of how many elements in all:
+#: more of them are worth a launch.
+LARGEST_ADDED, MOST_ADDED = 64 * 64, 1 << 15
 
 
 def cut(
@@ -29,3 +37,17 @@ def cut(
         if which == smallest or (full and 3 * count * parts >= 2 * BLOCKS):
             break
     return which, count, parts
+
+
+def room_for_parts(
+    call: Call, tile: tuple[int, int], count: int, parts: int, size: int
+) -> tuple[Any, Any]:
+    """Layers for the parts of so many tiles, of ``size`` elements each, and the tiles' counters.
+
+    There are no layers where there is one part, and no counters where `merge` has to be launched.
+    """
+    if parts == 1:
+        return None, None
+    elements = tile[0] * tile[1]
+    few = elements <= LARGEST_ADDED and parts * elements <= MOST_ADDED
+    return call.workspace("parts", parts * size), call.counters(count) if few else None

@@ -148,42 +148,52 @@ DEVICE real sum_of_inside(const A &a, const B &b, int64 m, int64 n, int64 begin,
     return sum;
 }
 
-/* Multiplies, and writes: element (m, n) to out[to(m) + n], of `rows` and `columns` that there are. */
+/* Multiplies, and writes: element (m, n) to out[to(m) + n], of `rows` and `columns` that there are;
+ * column n is channel first + n of the bias. */
 template <int M, int N, class A, class B, class To>
-DEVICE void make_tile(real *out, const A &a, const B &b, int64 begin, int64 end, real *slice_a,
-                      real *slice_b, int64 rows, int64 columns, const Epilogue &finish,
-                      bool finished, int64 first, To to) {
-    Tile<M, N> tile;
-    bool fine = true;
+DEVICE void make_tile(real *out, const A &a, const B &b, int64 depth, const Parts &parts,
+                      real *slice_a, real *slice_b, int64 rows, int64 columns,
+                      const Epilogue &finish, int64 first, To to) {
+    typedef Tile<M, N> Out;
+    Out tile;
+    const int64 begin = depth * blockIdx.z / parts.count;
+    const int64 end = depth * (blockIdx.z + 1) / parts.count;
+    const bool cut = parts.count > 1;
     tile.multiply(a, b, begin, end, slice_a, slice_b);
+
+    const auto at = [=](int i, int j) {
+        const int m = Out::row(i), n = Out::column(j);
+        return m < rows && n < columns ? to(m) + n : -1;
+    };
+    const auto finished = [&](real x, int j) { return finish(x, first + Out::column(j)); };
+    bool fine = true;
 #pragma unroll
-    for (int i = 0; i < tile.DOWN; i++) {
-        const int m = tile.row(i);
-        const int64 start = m < rows ? to(m) : 0;
+    for (int i = 0; i < Out::DOWN; i++)
 #pragma unroll
-        for (int j = 0; j < tile.ACROSS; j++) {
-            const int n = tile.column(j);
-            const real x = tile.sum[i][j];
-            fine = fine && x == x;
-            if (m < rows && n < columns) out[start + n] = finished ? finish(x, first + n) : x;
+        for (int j = 0; j < Out::ACROSS; j++) fine = fine && tile.sum[i][j] == tile.sum[i][j];
+    real *target = cut ? parts.mine() : out;
+    tile.write(target, at, [&](real x, int j) { return cut ? x : finished(x, j); });
+    if (!fine) {
+#pragma unroll 1
+        for (int k = 0; k < Out::DOWN * Out::ACROSS; k++) {
+            const int i = k / Out::ACROSS, j = k % Out::ACROSS;
+            const int64 place = at(i, j);
+            if (place < 0 || target[place] == target[place]) continue;
+            const real x = sum_of_inside(a, b, Out::row(i), Out::column(j), begin, end);
+            target[place] = cut ? x : finished(x, j);
         }
     }
-    if (fine) return;
-#pragma unroll 1
-    for (int k = 0; k < tile.DOWN * tile.ACROSS; k++) {
-        const int m = tile.row(k / tile.ACROSS), n = tile.column(k % tile.ACROSS);
-        if (m >= rows || n >= columns) continue;
-        real *element = out + to(m) + n;
-        if (*element == *element) continue;
-        const real x = sum_of_inside(a, b, m, n, begin, end);
-        *element = finished ? finish(x, first + n) : x;
+    if constexpr (Out::SMALL) {
+        if (!cut || !parts.comes_last(slice_a)) return;
+        tile.add_layers(parts.layers, parts.size, parts.count, at);
+        tile.write(out, at, finished);
     }
 }
 
 /* blockIdx.x counts the tiles across, down, the groups and the classes. */
 template <int M, int N>
 DEVICE void correlate(real *out, const real *x, const real *weight, const Epilogue &finish,
-                      const Shape &c, int64 parts, Pixel *table, real *slice_a, real *slice_b) {
+                      const Shape &c, Parts parts, Pixel *table, real *slice_a, real *slice_b) {
     const int64 I = c.C / c.groups, each = c.O / c.groups;
     const Walk rows = forwards(c.rows), columns = forwards(c.columns);
     const int64 across = (each + N - 1) / N;
@@ -198,15 +208,14 @@ DEVICE void correlate(real *out, const real *x, const real *weight, const Epilog
     const int64 depth = rows.taps * columns.taps * I, left = pixels.count() - row;
     const Patches<M> a = {x, pixels, table, Taps(columns.taps, I), left};
     const Matrix<N, false> b = {weight + group * each, c.O, column, each};
-    make_tile<M, N>(out + blockIdx.z * pixels_in_all * c.O + column, a, b,
-                    depth * blockIdx.z / parts, depth * (blockIdx.z + 1) / parts, slice_a, slice_b,
-                    left, each - column, finish, parts == 1, group * each + column,
-                    [table](int m) { return table[m].to; });
+    parts.size = pixels_in_all * c.O;
+    make_tile<M, N>(out, a, b, depth, parts, slice_a, slice_b, left, each - column, finish,
+                    group * each + column, [=](int m) { return table[m].to + column; });
 }
 
 template <int M, int N>
 DEVICE void spread(real *out, const real *x, const real *weight, const Epilogue &finish,
-                   const Shape &c, int64 parts, Pixel *table, real *slice_a, real *slice_b) {
+                   const Shape &c, Parts parts, Pixel *table, real *slice_a, real *slice_b) {
     const int64 I = c.C / c.groups, each = c.O / c.groups;
     const int64 across = (I + N - 1) / N;
     const Walk most_rows = backwards(c.rows, 0), most_columns = backwards(c.columns, 0);
@@ -226,22 +235,22 @@ DEVICE void spread(real *out, const real *x, const real *weight, const Epilogue 
     const int64 left = pixels.count() - row;
     const Patches<M> a = {x, pixels, table, taps, left};
     const Turned<N> b = {weight + group * each, pixels, taps, c.columns.kernel, I, c.O, column};
-    out += blockIdx.z * c.images * c.rows.larger * c.columns.larger * c.C;
-    make_tile<M, N>(out + column, a, b, depth * blockIdx.z / parts,
-                    depth * (blockIdx.z + 1) / parts, slice_a, slice_b, left, I - column, finish,
-                    parts == 1, group * I + column, [table](int m) { return table[m].to; });
+    parts.size = c.images * c.rows.larger * c.columns.larger * c.C;
+    make_tile<M, N>(out, a, b, depth, parts, slice_a, slice_b, left, I - column, finish,
+                    group * I + column, [=](int m) { return table[m].to + column; });
 }
 
 #define CONVOLUTION(name, M, N)                                                              \
     TILE_KERNEL name##_##M##_##N(                                                            \
-        real *out, const real *x, const real *weight, const real *bias, int64 activation,    \
-        double alpha, SHAPE_PARAMETERS, int64 parts) {                                       \
+        real *out, real *layers, uint32 *counters, const real *x, const real *weight,        \
+        const real *bias, int64 activation, double alpha, SHAPE_PARAMETERS, int64 parts) {   \
         SLICE(slice_a, M);                                                                   \
         SLICE(slice_b, N);                                                                   \
         __shared__ Pixel table[M];                                                           \
         const Shape shape = SHAPE;                                                           \
         const Epilogue finish = {bias, activation, (real)alpha};                             \
-        name<M, N>(out, x, weight, finish, shape, parts, table, slice_a, slice_b);           \
+        name<M, N>(out, x, weight, finish, shape, {layers, counters, parts, 0}, table,       \
+                   slice_a, slice_b);                                                        \
     }
 
 /* --- by the weight ------------------------------------------------------------------------------ */
@@ -288,7 +297,7 @@ template <int LONG> struct TurnedPatches {
 };
 
 template <int M, int N>
-DEVICE void weights(real *out, const real *x, const real *grad_out, const Shape &c, int64 parts,
+DEVICE void weights(real *out, const real *x, const real *grad_out, const Shape &c, Parts parts,
                     real *slice_a, real *slice_b) {
     const int64 I = c.C / c.groups, each = c.O / c.groups;
     const int64 taps = c.rows.kernel * c.columns.kernel * I;
@@ -296,7 +305,7 @@ DEVICE void weights(real *out, const real *x, const real *grad_out, const Shape 
     const int64 column = blockIdx.x % across * N, row = blockIdx.x / across % down * M;
     const int64 group = blockIdx.x / across / down;
     const int64 image = c.rows.smaller * c.columns.smaller, depth = c.images * image;
-    const int64 begin = depth * blockIdx.z / parts, end = depth * (blockIdx.z + 1) / parts;
+    const int64 begin = depth * blockIdx.z / parts.count;
     const int64 first = image > 0 ? begin / image : 0;
     const TurnedPatches<M> a = {
         x + first * c.rows.larger * c.columns.larger * c.C, first * image, c.C,
@@ -305,19 +314,20 @@ DEVICE void weights(real *out, const real *x, const real *grad_out, const Shape 
         (int)c.rows.stride, (int)c.columns.stride, (int)c.rows.dilation, (int)c.columns.dilation,
         (int)c.rows.before, (int)c.columns.before, row, taps, group * I};
     const Matrix<N, false> b = {grad_out + group * each, c.O, column, each};
-    const int64 O = c.O;
-    out += (blockIdx.z * taps + row) * O + group * each + column;
-    make_tile<M, N>(out, a, b, begin, end, slice_a, slice_b, taps - row, each - column, Epilogue(),
-                    false, 0, [O](int m) { return m * O; });
+    const int64 start = row * c.O + group * each + column, O = c.O;
+    parts.size = taps * O;
+    make_tile<M, N>(out, a, b, depth, parts, slice_a, slice_b, taps - row, each - column,
+                    Epilogue{0, LINEAR, 0}, 0, [=](int m) { return start + m * O; });
 }
 
 #define WEIGHTS(M, N)                                                                        \
-    TILE_KERNEL weights_##M##_##N(real *out, const real *x, const real *grad_out,            \
-                                  SHAPE_PARAMETERS, int64 parts) {                           \
+    TILE_KERNEL weights_##M##_##N(real *out, real *layers, uint32 *counters, const real *x,  \
+                                  const real *grad_out, SHAPE_PARAMETERS, int64 parts) {     \
         SLICE(slice_a, M);                                                                   \
         SLICE(slice_b, N);                                                                   \
         const Shape shape = SHAPE;                                                           \
-        weights<M, N>(out, x, grad_out, shape, parts, slice_a, slice_b);                     \
+        weights<M, N>(out, x, grad_out, shape, {layers, counters, parts, 0}, slice_a,        \
+                      slice_b);                                                              \
     }
 
 #define SIZED(M, N)            \

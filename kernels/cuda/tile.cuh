@@ -68,6 +68,7 @@ template <int LONG, bool LINED_> struct Matrix {
  * memory, and every 16th column, so that a warp writes lines. */
 template <int M, int N> struct Tile {
     enum { DOWN = M / SIDE, ACROSS = N / SIDE, GROUP = DOWN < 4 ? DOWN : 4 };
+    enum { SMALL = M * N <= 64 * 64 }; /* small enough to add up layers */
     real sum[DOWN][ACROSS];
 
     static METHOD int row(int i) { return (i / GROUP * SIDE + threadIdx.y) * GROUP + i % GROUP; }
@@ -132,6 +133,57 @@ template <int M, int N> struct Tile {
             add(slices_a + d * (M + PADDING), slice_b);
             __syncthreads();
         }
+    }
+
+    /* Element (i, j) of the thread goes to out[at(i, j)], or nowhere where that is below 0. */
+    template <class At, class Value> METHOD void write(real *out, At at, Value value) const {
+#pragma unroll
+        for (int i = 0; i < DOWN; i++)
+#pragma unroll
+            for (int j = 0; j < ACROSS; j++) {
+                const int64 place = at(i, j);
+                if (place >= 0) out[place] = value(sum[i][j], j);
+            }
+    }
+
+    /* The elements are the sums, in order, of those that `write` has put into the layers. */
+    template <class At> METHOD void add_layers(const real *layers, int64 size, int64 count, At at) {
+        clear();
+#pragma unroll(DOWN * ACROSS > 4 ? 1 : 4)
+        for (int64 k = 0; k < count; k++)
+#pragma unroll
+            for (int i = 0; i < DOWN; i++)
+#pragma unroll
+                for (int j = 0; j < ACROSS; j++) {
+                    const int64 place = at(i, j);
+                    if (place >= 0) sum[i][j] += layers[k * size + place];
+                }
+    }
+};
+
+/* The parts (gridDim.z) into which a depth is cut: each writes a layer of `size` elements. Where there
+ * are counters, one for each of small tiles, the last block of a tile to come adds them up; else
+ * `merge` does, a launch of its own. */
+struct Parts {
+    real *layers;
+    uint32 *counters; /* 0 before and after */
+    int64 count, size;
+
+    METHOD real *mine() const { return layers + blockIdx.z * size; }
+
+    /* Whether this block comes last: all others have written. It changes room[0]. */
+    METHOD bool comes_last(real *room) const {
+        if (!counters) return false;
+        __threadfence();
+        __syncthreads();
+        if (threadIdx.x == 0 && threadIdx.y == 0) {
+            const bool last = atomicAdd(counters + blockIdx.x, 1u) + 1 == (uint32)count;
+            if (last) counters[blockIdx.x] = 0;
+            room[0] = last;
+        }
+        __syncthreads();
+        __threadfence();
+        return room[0] != 0;
     }
 };
 

@@ -54,16 +54,6 @@ def test_every_tile(shape, blocks, on, monkeypatch):
             np.testing.assert_array_equal(*both, err_msg=name)
 
 
-def test_tiles_are_large_where_they_are_full_and_keep_the_gpu_busy():
-    sizes = [(128, 128), (32, 32)]
-    assert tiles.cut(sizes, 5000, 1000, 64, 1) == ((128, 128), 320, 1)
-    assert tiles.cut(sizes, 300, 128, 10**6, 1) == ((128, 128), 3, 88)
-    assert tiles.cut(sizes, 300, 128, 10**4, 1) == ((32, 32), 40, 6)
-    assert tiles.cut(sizes, 50, 128, 10**6, 1)[0] == (32, 32)
-    assert tiles.cut([(128, 32), (32, 32)], 10**5, 3, 10, 1) == ((128, 32), 782, 1)
-    assert tiles.cut(sizes, 0, 7, 0, 1) == ((32, 32), 0, 1)
-
-
 def test_images_that_are_counted_in_more_bits_are_an_error(on):
     if on != "forward":
         pytest.skip("nothing is launched")
