@@ -102,3 +102,55 @@ def test_attention_and_labels_as_inputs(gpu):
         return history.history, model.predict(tokens), model.get_weights()
 
     assert_same(on_both(work, make))
+
+
+def test_images_that_are_moved_and_lengthened(gpu):
+    x = RNG.standard_normal((20, 5, 6, 2)).astype(np.float32)
+
+    def make():
+        fastdl.set_seed(0)
+        model = Sequential([
+            layers.RandomFlip("horizontal"), layers.RandomRotation(0.1), layers.RandomZoom(0.1),
+            layers.RandomTranslation(0.2, 0.2), layers.GaussianNoise(0.1), layers.ZeroPadding2D(1),
+            layers.UpSampling2D(2, interpolation="bilinear"), layers.Cropping2D(1),
+            layers.UpSampling2D(2), layers.Permute((3, 1, 2)), layers.Flatten(), Dense(3),
+        ])  # fmt: skip
+        model.compile("adam", fastdl.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.build((None, 5, 6, 2))
+        return model
+
+    def work(model):
+        history = model.fit(x, LABELS[:20], batch_size=8, epochs=2, verbose=0)
+        return history.history, model.predict(x), model.get_weights()
+
+    assert_same(on_both(work, make))
+
+
+METRICS = {
+    "sparse_categorical_crossentropy": ("ConfusionMatrix", "F1Score", "SparseCategoricalAccuracy"),
+    "binary_crossentropy": ("Precision", "Recall", "F1Score", "BinaryAccuracy", "AUC"),
+    "huber": ("R2Score", "CosineSimilarity", "RootMeanSquaredError"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", METRICS)
+def test_metrics_that_add_up(gpu, loss):
+    x = RNG.standard_normal((50, 4)).astype(np.float32)
+    y = LABELS if loss.startswith("sparse") else np.eye(3)[LABELS]
+
+    def make():
+        fastdl.set_seed(0)
+        model = Sequential([Dense(5, "gelu"), Dense(3, "softmax")])
+        optimizer = fastdl.optimizers.SGD(0.1, momentum=0.9, clipnorm=0.3)
+        metrics = [getattr(fastdl.metrics, name)() for name in METRICS[loss]]
+        model.compile(optimizer, loss, weighted_metrics=metrics)
+        model.build((None, 4))
+        return model
+
+    def work(model):
+        weights = 0.5 + np.arange(50) % 3
+        given = {"sample_weight": weights, "batch_size": 16, "verbose": 0}
+        history = model.fit(x, y, epochs=2, validation_split=0.3, **given)
+        return history.history, model.get_weights()
+
+    assert_same(on_both(work, make))
