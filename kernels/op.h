@@ -48,6 +48,8 @@ typedef struct {
     int64_t (*pieces)(const Op *op, const Context *context, int phase);
     /* Computes one piece. Pieces of one phase run in any order, on any thread, at the same time. */
     void (*run_piece)(const Op *op, const Context *context, int phase, int64_t piece);
+    /* The same for pieces first ... end - 1, where they are cheaper together; NULL: they are not. */
+    void (*run_range)(const Op *op, const Context *context, int phase, int64_t first, int64_t end);
     /* Roughly the nanoseconds that a phase takes on one thread: decides how many threads join. */
     double (*cost)(const Op *op, const Context *context, int phase);
     /* Bytes of scratch memory that phases share, for this many rows; NULL: none. */
@@ -126,6 +128,16 @@ typedef struct {
     int threads;
     int64_t pieces;
 } Stage;
+
+static inline void run_range(const Op *op, const Context *context, int phase, int64_t first,
+                             int64_t end) {
+    if (op->kernel->run_range) {
+        op->kernel->run_range(op, context, phase, first, end);
+        return;
+    }
+    for (int64_t piece = first; piece < end; piece++)
+        op->kernel->run_piece(op, context, phase, piece);
+}
 
 static inline int64_t op_rows(const Op *op, const Context *context) {
     return op->rows_per_item ? op->rows_per_item * context->rows : op->fixed_rows;

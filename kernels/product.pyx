@@ -10,7 +10,8 @@ Phase 0 copies a where a large product would read it badly: transposed, or its r
 distances that are a power of two, which compete for the same places in the caches. Its pieces are
 some rows of the copy.
 
-Pieces of phase 1 are rectangles of out, each written by its piece alone. Where the depth is long
+Pieces of phase 1 are rectangles of out, each written by its piece alone. A thread's share of them is
+computed as the larger rectangles that it makes up, which are the same sums. Where the depth is long
 and out is small (the weight gradient of a huge batch) they are rectangles times a stretch of the
 depth: then each writes partial sums of its own into the workspace, and phase 2 adds them up in the
 order of the depth, its pieces being stretches of out.
@@ -25,7 +26,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastdl.kernels.runner cimport (
-    Context, Kernel, MatmulBodies, Op, Product, ceil_divide, op_rows, register,
+    Context, Kernel, MatmulBodies, Op, Product, ceil_divide, op_rows, product_turns, register,
     smaller,
 )
 
@@ -44,13 +45,10 @@ cdef enum: COPY, MULTIPLY, MERGE, PHASES
 cdef enum: PIECE_NANOSECONDS = 10000, FEW_PIECES = 16
 cdef enum: LARGE_NANOSECONDS = 250000, MANY_PIECES = 64
 
-# An update runs along whole rows of a weight gradient that is no wider than this.
-cdef enum: WHOLE_ROW = 256
-
 # When a is copied: its rows are so many bytes apart, and the copy is used for so many columns.
 cdef enum: COPY_STRIDE = 2048, COPY_COLUMNS = 512, COPY_ROWS = 64, COPY_DEPTH = 64
 
-cdef enum: CACHE_LINE = 64, FAR_STRIDE = 8192
+cdef enum: CACHE_LINE = 64, FAR_STRIDE = 4096
 
 # Elements of the depth that a partial sum is worth.
 cdef enum: LEAST_DEPTH = 512
@@ -142,7 +140,8 @@ cdef int64_t depth_parts(const Problem *p) noexcept nogil:
 
 cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
     """A grid of rectangles, about four times as many rows high as columns wide: a panel of b has to
-    be copied for each rectangle that reads it, rows of a come through the caches by themselves.
+    be copied for each rectangle that reads it, rows of a come through the caches by themselves. Of a
+    weight gradient, some rows: a thread copies (phase 0) and updates what it alone reads.
 
     All numbers of parts are powers of two: what a thread wrote in one op it then reads in the next.
     """
@@ -160,13 +159,12 @@ cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
     panels = power_of_two(ceil_divide(p.N, op.bodies.matmul.tile_columns))
     c.depth = depth_parts(p)
     parts = max(1, parts // c.depth)
-    if p.form == TN and p.N <= WHOLE_ROW:
-        c.rows = smaller(parts, strips)
-    else:
+    c.rows = parts
+    if p.form != TN:
         c.rows = power_of_two(<int64_t> (0.5 * sqrt(<double> parts * p.M / p.N) + 0.5))
-        c.rows = smaller(c.rows, smaller(parts, strips))
-        c.columns = smaller(parts // c.rows, panels)
-        c.rows = smaller(parts // c.columns, strips)
+    c.rows = smaller(c.rows, smaller(parts, strips))
+    c.columns = smaller(parts // c.rows, panels)
+    c.rows = smaller(parts // c.columns, strips)
     if c.depth == 1 and 2 * c.rows * c.columns <= parts:
         c.depth = smaller(parts // (c.rows * c.columns), power_of_two(1 + p.K // LEAST_DEPTH))
     return c
@@ -199,18 +197,27 @@ cdef int64_t pieces(const Op *op, const Context *context, int phase) noexcept no
 cdef void run_piece(
     const Op *op, const Context *context, int phase, int64_t piece
 ) noexcept nogil:
+    run_range(op, context, phase, piece, piece + 1)
+
+
+cdef void run_range(
+    const Op *op, const Context *context, int phase, int64_t first, int64_t end
+) noexcept nogil:
     cdef Problem p = problem(op, op_rows(op, context))
     cdef Cut c = cut(op, &p)
-    cdef int64_t stride = copy_stride(op, &p, &c)
-    if phase == COPY:
-        copy(op, &p, stride, piece)
-    elif phase == MULTIPLY:
+    cdef int64_t stride = copy_stride(op, &p, &c), piece
+    if phase == MULTIPLY:
         if stride:
             p.a, p.a_stride = <char *> op.workspace, stride
             p.form = NN if p.form == TN else p.form
-        multiply(op, context, &p, &c, piece)
-    else:
-        merge(op, context, &p, &c, piece)
+        while first < end:
+            first += multiply(op, context, &p, &c, first, end - first)
+        return
+    for piece in range(first, end):
+        if phase == COPY:
+            copy(op, &p, stride, piece)
+        else:
+            merge(op, context, &p, &c, piece)
 
 
 cdef void copy(const Op *op, const Problem *p, int64_t stride, int64_t piece) noexcept nogil:
@@ -224,26 +231,39 @@ cdef void copy(const Op *op, const Problem *p, int64_t stride, int64_t piece) no
         memcpy(to + r * stride * size, p.a + (row + r) * p.a_stride * size, p.K * size)
 
 
-cdef void multiply(
-    const Op *op, const Context *context, const Problem *p, const Cut *c, int64_t piece
+cdef int64_t multiply(
+    const Op *op, const Context *context, const Problem *p, const Cut *c, int64_t piece,
+    int64_t most
 ) noexcept nogil:
+    """Computes the piece, and with it as many of the next ones as make one rectangle with it, at most
+    `most`; returns how many these were."""
     cdef const MatmulBodies *bodies = op.bodies.matmul
     cdef int64_t size = op.itemsize, area = c.rows * c.columns
     cdef int64_t layer = piece // area, place = piece % area
-    cdef int64_t row_part, column_part, row, column, depth
+    cdef int64_t row, column, depth, row_end, column_end, across, line, lines = 1, joined = 1
     cdef int64_t panels = ceil_divide(p.N, bodies.tile_columns)
     cdef Product product
-    if c.rows >= c.columns:     # neighbours share the operand that is cut less
-        row_part, column_part = place // c.columns, place % c.columns
+    product.turned = p.form == NT and product_turns(
+        p.M // c.rows, p.N // c.columns, p.K // c.depth)
+    # Neighbours share the operand that is cut less: they go along lines of the grid, rows or columns.
+    across = c.columns if c.rows >= c.columns else c.rows
+    line = place // across
+    place %= across
+    if p.M // c.rows >= bodies.joined_rows and p.N > 1 and not product.turned:
+        most = smaller(most, area - line * across - place)
+        joined = smaller(most, across - place)
+        if joined == across:
+            lines = most // across
+    if c.rows >= c.columns:
+        row, row_end, column, column_end = line, line + lines, place, place + joined
     else:
-        row_part, column_part = place % c.rows, place // c.rows
-    row = p.M * row_part // c.rows
-    column = smaller(p.N, panels * column_part // c.columns * bodies.tile_columns)
+        row, row_end, column, column_end = place, place + joined, line, line + lines
+    row, row_end = p.M * row // c.rows, p.M * row_end // c.rows
+    column = smaller(p.N, panels * column // c.columns * bodies.tile_columns)
+    column_end = smaller(p.N, panels * column_end // c.columns * bodies.tile_columns)
     depth = p.K * layer // c.depth
     product.first_row, product.first_column = row, column
-    product.rows = p.M * (row_part + 1) // c.rows - row
-    product.columns = smaller(
-        p.N, panels * (column_part + 1) // c.columns * bodies.tile_columns) - column
+    product.rows, product.columns = row_end - row, column_end - column
     product.depth = p.K * (layer + 1) // c.depth - depth
     product.out_stride, product.a_stride, product.b_stride = p.N, p.a_stride, p.b_stride
     product.out = p.out if c.depth == 1 else <char *> op.workspace + layer * p.M * p.N * size
@@ -266,6 +286,7 @@ cdef void multiply(
         product.a = p.a + (row * p.a_stride + depth) * size
         product.b = p.b + (column * p.b_stride + depth) * size
         bodies.nt(&product)
+    return joined * lines
 
 
 cdef void finished(
@@ -342,6 +363,7 @@ for kind in range(KINDS):
     kernels[kind].phases = PHASES
     kernels[kind].pieces = pieces
     kernels[kind].run_piece = run_piece
+    kernels[kind].run_range = run_range
     kernels[kind].cost = cost
     kernels[kind].workspace = workspace
     kernels[kind].span = NULL

@@ -19,8 +19,8 @@ from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
     MAX_ARGUMENTS, MOST_GROUPS, SPAN, Cast, Context, Kernel, Loop, Moving, Op, Stage, Team,
     ceil_divide, flush_denormals, is_forced, loop_kernel, note_run, note_team, note_threads,
-    now_ns, op_rows, plan, restore_denormals, row_groups, smaller, team_note, team_size, team_spread,
-    team_start, team_worked, threads_now, work,
+    now_ns, op_rows, plan, restore_denormals, row_groups, run_range, smaller, team_note, team_size,
+    team_spread, team_start, team_worked, threads_now, work,
 )
 
 from fastdl.kernels import door
@@ -112,10 +112,10 @@ cdef void scatter_piece(
 
 cdef Kernel gather_kernel = Kernel(
     phases=1, pieces=row_pieces, run_piece=gather_piece, cost=row_cost, workspace=NULL, span=NULL,
-    tile=NULL, nanoseconds=0, variant=0, backwards=0)
+    tile=NULL, run_range=NULL, nanoseconds=0, variant=0, backwards=0)
 cdef Kernel scatter_kernel = Kernel(
     phases=1, pieces=row_pieces, run_piece=scatter_piece, cost=row_cost, workspace=NULL, span=NULL,
-    tile=NULL, nanoseconds=0, variant=0, backwards=0)
+    tile=NULL, run_range=NULL, nanoseconds=0, variant=0, backwards=0)
 
 
 # --- the program -------------------------------------------------------------------------------
@@ -693,11 +693,9 @@ cdef double total_cost(const Op *ops, int count, const Context *context) noexcep
 cdef void run_alone(const Op *ops, int count, const Context *context) noexcept nogil:
     """The ops one after the other, on this thread."""
     cdef int i, phase
-    cdef int64_t piece
     for i in range(count):
         for phase in range(ops[i].kernel.phases):
-            for piece in range(ops[i].kernel.pieces(&ops[i], context, phase)):
-                ops[i].kernel.run_piece(&ops[i], context, phase, piece)
+            run_range(&ops[i], context, phase, 0, ops[i].kernel.pieces(&ops[i], context, phase))
 
 
 cdef bint fits(cnp.ndarray source, cnp.ndarray buffer) noexcept:

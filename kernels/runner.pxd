@@ -129,12 +129,14 @@ cdef extern from "simd/bodies.h" nogil:
         const void *b_end
         const void *bias
         int64_t rows, columns, depth
+        bint turned
         void (*finished)(
             const Product *product, int64_t row, int64_t rows, int64_t column, int64_t columns
         ) noexcept nogil
         const void *op
         const void *context
         int64_t first_row, first_column
+    bint product_turns(int64_t rows, int64_t columns, int64_t depth)
     ctypedef struct MatmulBodies:
         void (*nn)(const Product *product) noexcept nogil
         void (*tn)(const Product *product) noexcept nogil
@@ -145,7 +147,7 @@ cdef extern from "simd/bodies.h" nogil:
         void (*transpose)(
             void *out, int64_t out_stride, const void *x, int64_t x_stride, int64_t rows,
             int64_t columns) noexcept nogil
-        int64_t tile_rows, tile_columns
+        int64_t tile_rows, tile_columns, joined_rows
         double nanoseconds
         const void *one
     ctypedef struct Axis:
@@ -372,6 +374,9 @@ cdef extern from "op.h" nogil:
         int64_t (*pieces)(const Op *op, const Context *context, int phase) noexcept nogil
         void (*run_piece)(
             const Op *op, const Context *context, int phase, int64_t piece) noexcept nogil
+        void (*run_range)(
+            const Op *op, const Context *context, int phase, int64_t first, int64_t end
+        ) noexcept nogil
         double (*cost)(const Op *op, const Context *context, int phase) noexcept nogil
         size_t (*workspace)(const Op *op, int64_t rows) noexcept nogil
         void (*span)(const Op *op, const Context *context, int64_t start, int64_t count) noexcept nogil
@@ -410,6 +415,8 @@ cdef extern from "op.h" nogil:
         int64_t pieces
 
     int64_t op_rows(const Op *op, const Context *context)
+    void run_range(
+        const Op *op, const Context *context, int phase, int64_t first, int64_t end)
     int64_t ceil_divide(int64_t a, int64_t b)
     int64_t smaller(int64_t a, int64_t b)
     int64_t rows_in_span(int64_t width)

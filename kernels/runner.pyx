@@ -260,9 +260,8 @@ cdef int share_of_stages(
                 while end > piece:
                     end -= 1
                     op.kernel.run_piece(op, context, stage.phase, end)
-            while piece < end:
-                op.kernel.run_piece(op, context, stage.phase, piece)
-                piece += 1
+            else:
+                run_range(op, context, stage.phase, piece, end)
     return busy
 
 
@@ -341,7 +340,7 @@ cdef void loop_alone(const Op *op, const Context *context, int phase, int64_t pi
     cdef const Loop *loop = op.loop
     cdef Op *copies = loop.copies + piece * loop.count
     cdef Context own = context[0]
-    cdef int64_t groups = row_groups(loop, context), row = context.rows * piece // groups, k, p
+    cdef int64_t groups = row_groups(loop, context), row = context.rows * piece // groups, k
     cdef int i, inner
     own.rows = context.rows * (piece + 1) // groups - row
     copy_ops(loop, copies)
@@ -355,8 +354,8 @@ cdef void loop_alone(const Op *op, const Context *context, int phase, int64_t pi
         move_arguments(loop, copies, context, k, row)
         for i in range(loop.heads):
             for inner in range(copies[i].kernel.phases):
-                for p in range(copies[i].kernel.pieces(&copies[i], &own, inner)):
-                    copies[i].kernel.run_piece(&copies[i], &own, inner, p)
+                run_range(
+                    &copies[i], &own, inner, 0, copies[i].kernel.pieces(&copies[i], &own, inner))
 
 
 cdef double iteration_cost(const Loop *loop, const Context *context) noexcept nogil:

@@ -28,6 +28,7 @@ from fastdl.kernels.runner cimport (
     Product,
     ceil_divide,
     op_rows,
+    product_turns,
     register,
     register_elementwise,
     smaller,
@@ -699,6 +700,7 @@ cdef void batch_matmul_piece(
     p.out_stride, p.rows, p.columns, p.depth = columns, rows, columns, depth
     p.bias, p.finished, p.op, p.context = NULL, NULL, op, context
     p.first_row = p.first_column = 0
+    p.turned = product_turns(rows, columns, depth)
     p.a_stride = rows if op.kernel.variant == TN else depth
     p.b_stride = depth if op.kernel.variant == NT else columns
     for i in range(piece * count, smaller((piece + 1) * count, op_rows(op, context))):

@@ -18,6 +18,7 @@ struct Product {
     const void *b_end;     /* where the array that b is a part of ends: no read goes beyond */
     const void *bias;      /* (columns), or NULL for none; nt takes none */
     int64_t rows, columns, depth;
+    int turned;            /* nt: see product_turns */
     /* Called with each part of out as soon as its sums are complete, while it is in the cache:
      * each element is in exactly one part. NULL: nobody wants to know. */
     void (*finished)(const Product *product, int64_t row, int64_t rows, int64_t column,
@@ -25,6 +26,12 @@ struct Product {
     const void *op, *context;      /* for `finished` */
     int64_t first_row, first_column;  /* where out lies in the array that it is a part of */
 };
+
+/* Whether a . b transposed is better computed as b . a transposed and turned: few rows, and a and out are
+ * smaller than b, which would have to be turned otherwise. */
+static inline int product_turns(int64_t rows, int64_t columns, int64_t depth) {
+    return rows <= 64 && rows * (columns + depth) < columns * depth;
+}
 
 typedef struct {
     void (*nn)(const Product *product);
@@ -40,6 +47,8 @@ typedef struct {
     /* How a piece is best sized: its rows in tiles of up to tile_rows, its columns a multiple of
      * tile_columns. */
     int64_t tile_rows, tile_columns;
+    /* Pieces of so many rows may be computed as one: each sum is made in the same order. */
+    int64_t joined_rows;
     double nanoseconds; /* of one multiply-add, roughly */
     const void *one;   /* the number 1 */
 } MatmulBodies;
