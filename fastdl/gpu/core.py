@@ -37,6 +37,8 @@ class Driver(Protocol):
     xp: Any
     #: whether products of eager calls go to ``xp.matmul``
     multiplies: bool
+    #: what makes all products instead of our kernels; None: these do
+    blas: Any
 
     def kernel(self, family: str, bits: int, name: str) -> Any:
         """A kernel of ``family``.cu, compiled for float32 or float64."""

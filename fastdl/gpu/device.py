@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastdl import _optional
-from fastdl.gpu import sources
+from fastdl.gpu import blas, sources
 from fastdl.kernels import door
 
 __all__ = ["CupyDriver", "CupyLibrary", "driver", "memory_errors", "use"]
@@ -86,6 +86,7 @@ class CupyDriver:
     def __init__(self) -> None:
         self.xp = _cupy()
         self.library = CupyLibrary(self.xp)
+        self.blas = blas.from_environment(self)
         self._modules: dict[tuple[int, str, int], Any] = {}
         self._kernels: dict[tuple[int, str, int, str], Any] = {}
 
@@ -128,6 +129,10 @@ class CupyDriver:
 
     def is_host(self, array: Any) -> bool:
         return isinstance(array, np.ndarray)
+
+    def current_stream(self) -> int:
+        """Where launches go now, as a number."""
+        return int(self.xp.cuda.get_current_stream().ptr)
 
     def stream(self) -> Any:
         """A stream; work goes there inside of ``with``. It waits for that of the default stream."""

@@ -40,6 +40,11 @@ def product(
     of them, ``items``, one behind the other in all three arrays.
     """
     M, N, K = sizes
+    if call.driver.blas is not None and min(M, N, K, items) > 0:
+        call.driver.blas.product(form, out, a, b, bias, sizes, items)
+        if call.epilogue[0]:
+            merge(call, out, out, None, items * M, N, 1)
+        return
     if call.eager and call.driver.multiplies:
         left = a.reshape(items, K, M).swapaxes(1, 2) if form == "tn" else a.reshape(items, M, K)
         right = b.reshape(items, N, K).swapaxes(1, 2) if form == "nt" else b.reshape(items, K, N)

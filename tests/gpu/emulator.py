@@ -92,6 +92,7 @@ class Emulator:
 
     xp = np
     multiplies = False
+    blas = None
     library = Library()
 
     def __init__(self, order: str = "forward", change=lambda source: source) -> None:
@@ -151,6 +152,9 @@ class Emulator:
 
     def is_host(self, array: np.ndarray) -> bool:
         return not isinstance(array, DeviceArray)
+
+    def current_stream(self) -> int:
+        return 0
 
     def stream(self):
         return Stream()
