@@ -231,6 +231,12 @@ cdef void copy(const Op *op, const Problem *p, int64_t stride, int64_t piece) no
         memcpy(to + r * stride * size, p.a + (row + r) * p.a_stride * size, p.K * size)
 
 
+cdef int64_t part_start(int64_t n, int64_t parts, int64_t i) noexcept nogil:
+    """Where part i of n things in `parts` even parts begins. A small product is one part of everything,
+    and would be mostly divisions."""
+    return n * i if parts == 1 else n * i // parts
+
+
 cdef int64_t multiply(
     const Op *op, const Context *context, const Problem *p, const Cut *c, int64_t piece,
     int64_t most
@@ -239,17 +245,18 @@ cdef int64_t multiply(
     `most`; returns how many these were."""
     cdef const MatmulBodies *bodies = op.bodies.matmul
     cdef int64_t size = op.itemsize, area = c.rows * c.columns
-    cdef int64_t layer = piece // area, place = piece % area
+    cdef int64_t layer = 0, place = piece
     cdef int64_t row, column, depth, row_end, column_end, across, line, lines = 1, joined = 1
     cdef int64_t panels = ceil_divide(p.N, bodies.tile_columns)
     cdef Product product
     product.turned = p.form == NT and product_turns(
-        p.M // c.rows, p.N // c.columns, p.K // c.depth)
+        part_start(p.M, c.rows, 1), part_start(p.N, c.columns, 1), part_start(p.K, c.depth, 1))
+    if c.depth > 1:
+        layer, place = piece // area, piece % area
     # Neighbours share the operand that is cut less: they go along lines of the grid, rows or columns.
     across = c.columns if c.rows >= c.columns else c.rows
-    line = place // across
-    place %= across
-    if p.M // c.rows >= bodies.joined_rows and p.N > 1 and not product.turned:
+    line, place = (place // across, place % across) if across > 1 else (place, 0)
+    if most > 1 and p.M // c.rows >= bodies.joined_rows and p.N > 1 and not product.turned:
         most = smaller(most, area - line * across - place)
         joined = smaller(most, across - place)
         if joined == across:
@@ -258,13 +265,13 @@ cdef int64_t multiply(
         row, row_end, column, column_end = line, line + lines, place, place + joined
     else:
         row, row_end, column, column_end = place, place + joined, line, line + lines
-    row, row_end = p.M * row // c.rows, p.M * row_end // c.rows
-    column = smaller(p.N, panels * column // c.columns * bodies.tile_columns)
-    column_end = smaller(p.N, panels * column_end // c.columns * bodies.tile_columns)
-    depth = p.K * layer // c.depth
+    row, row_end = part_start(p.M, c.rows, row), part_start(p.M, c.rows, row_end)
+    column = smaller(p.N, part_start(panels, c.columns, column) * bodies.tile_columns)
+    column_end = smaller(p.N, part_start(panels, c.columns, column_end) * bodies.tile_columns)
+    depth = part_start(p.K, c.depth, layer)
     product.first_row, product.first_column = row, column
     product.rows, product.columns = row_end - row, column_end - column
-    product.depth = p.K * (layer + 1) // c.depth - depth
+    product.depth = part_start(p.K, c.depth, layer + 1) - depth
     product.out_stride, product.a_stride, product.b_stride = p.N, p.a_stride, p.b_stride
     product.out = p.out if c.depth == 1 else <char *> op.workspace + layer * p.M * p.N * size
     product.out = <char *> product.out + (row * p.N + column) * size
