@@ -255,7 +255,8 @@ cdef int64_t multiply(
         layer, place = piece // area, piece % area
     # Neighbours share the operand that is cut less: they go along lines of the grid, rows or columns.
     across = c.columns if c.rows >= c.columns else c.rows
-    line, place = (place // across, place % across) if across > 1 else (place, 0)
+    line = place // across if across > 1 else place
+    place -= line * across
     if most > 1 and p.M // c.rows >= bodies.joined_rows and p.N > 1 and not product.turned:
         most = smaller(most, area - line * across - place)
         joined = smaller(most, across - place)
