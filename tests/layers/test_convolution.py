@@ -236,7 +236,7 @@ def test_training_has_the_same_bits_for_any_number_of_threads_and_without_fusion
         fastdl.set_num_threads(None)
 
 
-# --- errors (those of all layers: test_bad_input.py) --------------------------------------------
+# --- errors (those of all layers: test_refused_layers.py) ---------------------------------------
 
 BAD_ARGUMENTS = [
     (lambda: Conv2D(4, (3, 3, 3)), "kernel_size"),
