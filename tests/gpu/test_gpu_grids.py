@@ -29,6 +29,7 @@ class Recorder:
     """A driver that looks at launches."""
 
     multiplies = False
+    blas = None
 
     class xp:
         empty = Anything
