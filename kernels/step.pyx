@@ -22,30 +22,32 @@ from fastdl.kernels.runner cimport (
 cnp.import_array()
 
 
-cdef void run_with_numbers(
-    const Op *op, const Context *context, int phase, int64_t piece
-) noexcept nogil:
+cdef Context with_numbers(const Op *op, const Context *context) noexcept nogil:
+    """The context, with the op's own numbers for the program's."""
     cdef Context own = context[0]
     own.step, own.seed = op.numbers.step, op.numbers.seed
     own.learning_rate = op.numbers.learning_rate
+    return own
+
+
+cdef void run_with_numbers(
+    const Op *op, const Context *context, int phase, int64_t piece
+) noexcept nogil:
+    cdef Context own = with_numbers(op, context)
     op.numbers.kernel.run_piece(op, &own, phase, piece)
 
 
 cdef void span_with_numbers(
     const Op *op, const Context *context, int64_t start, int64_t count
 ) noexcept nogil:
-    cdef Context own = context[0]
-    own.step, own.seed = op.numbers.step, op.numbers.seed
-    own.learning_rate = op.numbers.learning_rate
+    cdef Context own = with_numbers(op, context)
     op.numbers.kernel.span(op, &own, start, count)
 
 
 cdef void tile_with_numbers(
     const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count, int64_t stride
 ) noexcept nogil:
-    cdef Context own = context[0]
-    own.step, own.seed = op.numbers.step, op.numbers.seed
-    own.learning_rate = op.numbers.learning_rate
+    cdef Context own = with_numbers(op, context)
     op.numbers.kernel.tile(op, &own, start, rows, count, stride)
 
 
@@ -94,6 +96,7 @@ cdef class Step:
                     if owner >= 0:
                         self.kernels[n] = op.kernel[0]
                         self.kernels[n].run_piece = run_with_numbers
+                        self.kernels[n].run_range = NULL
                         if op.kernel.span != NULL:
                             self.kernels[n].span = span_with_numbers
                         if op.kernel.tile != NULL:
