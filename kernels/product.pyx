@@ -58,6 +58,11 @@ cdef enum: LEAST_DEPTH = 512
 # weight that it has updated itself (the weight's gradient is cut by rows too), and no other's.
 cdef enum: MOST_PARTS = 4, PART_DEPTH = 96
 
+# A weight gradient of many rows: its depth is cut as the rows of the batch are in the ops before it,
+# into parts of so many at least, where the sums of the parts are smaller than what else would wander
+# from one core's cache to another's.
+cdef enum: PART_ROWS = 384
+
 # Elements that a piece of the merging adds up: it reads several arrays, partly another core's.
 cdef enum: MERGE_SPAN = 1024
 
@@ -129,11 +134,14 @@ cdef int64_t power_of_two(int64_t most) noexcept nogil:
 
 
 cdef int64_t depth_parts(const Problem *p) noexcept nogil:
-    """Into how many parts the depth of few rows times a large b is cut; 1: it is not."""
+    """Into how many parts the depth is cut, of few rows times a large b or of a weight gradient, for
+    the sake of what lies in each core's cache; 1: it is not."""
     cdef int64_t parts = MOST_PARTS
-    if p.form != NN:
+    if p.form == NT:
         return 1
-    while parts > 1 and (3 * parts * p.M > p.K or parts * PART_DEPTH > p.K):
+    while parts > 1 and (
+            (3 * parts * p.M > p.K or parts * PART_DEPTH > p.K) if p.form == NN
+            else (2 * parts * p.M * p.N > p.K * (p.M + p.N) or parts * PART_ROWS > p.K)):
         parts //= 2
     return parts
 
@@ -141,7 +149,8 @@ cdef int64_t depth_parts(const Problem *p) noexcept nogil:
 cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
     """A grid of rectangles, about four times as many rows high as columns wide: a panel of b has to
     be copied for each rectangle that reads it, rows of a come through the caches by themselves. Of a
-    weight gradient, some rows: a thread copies (phase 0) and updates what it alone reads.
+    weight gradient, some rows: a thread copies (phase 0) and updates what it alone reads. But where
+    its depth is cut, some columns: then b is read once, by the thread that made these rows of it.
 
     All numbers of parts are powers of two: what a thread wrote in one op it then reads in the next.
     """
@@ -157,11 +166,13 @@ cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
     parts = power_of_two(parts)
     strips = power_of_two(ceil_divide(p.M, op.bodies.matmul.tile_rows))
     panels = power_of_two(ceil_divide(p.N, op.bodies.matmul.tile_columns))
-    c.depth = depth_parts(p)
-    parts = max(1, parts // c.depth)
+    c.depth = smaller(parts, depth_parts(p))
+    parts = parts // c.depth
     c.rows = parts
     if p.form != TN:
         c.rows = power_of_two(<int64_t> (0.5 * sqrt(<double> parts * p.M / p.N) + 0.5))
+    elif c.depth > 1:
+        c.rows = max(1, parts // panels)
     c.rows = smaller(c.rows, smaller(parts, strips))
     c.columns = smaller(parts // c.rows, panels)
     c.rows = smaller(parts // c.columns, strips)
