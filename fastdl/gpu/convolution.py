@@ -1,4 +1,4 @@
-"""Convolutions of images as products that lay out no patches (see convolution.cu)."""
+"""Convolutions of images as products that lay out no patches (see convolution.cu), or by cuDNN."""
 
 from __future__ import annotations
 
@@ -73,6 +73,11 @@ def _convolve(call: Call, kernel: str, target: Any, source: Any) -> None:
         arguments = target, source, weight, bias, *call.epilogue, *shape
         call.elements(f"{kernel}_few", size, *arguments)
         return
+    images = (source, target) if kernel == "correlate" else (target, source)
+    if _by_library(call, "fprop" if kernel == "correlate" else "dgrad", *images):
+        if bias is not None or call.epilogue[0]:
+            merge(call, target, target, bias, pixels, channels, 1)
+        return
     tile, blocks, parts = tiles.cut(_tiles(call.real.itemsize, N), M, N, K, groups * classes)
     layers, counters = tiles.room_for_parts(call, tile, blocks, parts, size)
     call.launch(
@@ -81,6 +86,13 @@ def _convolve(call: Call, kernel: str, target: Any, source: Any) -> None:
     )  # fmt: skip
     if layers is not None and counters is None:
         merge(call, target, layers, bias, pixels, channels, parts)
+
+
+def _by_library(call: Call, kind: str, larger: Any, smaller: Any) -> bool:
+    """Whether cuDNN is there and has done it."""
+    weight = call["grad_weight" if kind == "wgrad" else "weight"]
+    cudnn = call.driver.cudnn
+    return cudnn is not None and bool(cudnn.convolve(call, kind, larger, smaller, weight))
 
 
 @convolution.host("conv2d_forward")
@@ -126,6 +138,8 @@ def _weights(call: Call, larger: Any, smaller: Any) -> None:
         grid = strips, parts, taps
         call.launch("weights_few", grid, _STRIP, layers, larger, smaller, *shape)
         counters = None
+    elif _by_library(call, "wgrad", larger, smaller):
+        return
     else:
         tile, blocks, parts = tiles.cut(
             _tiles(call.real.itemsize, each), taps, each, pixels, groups

@@ -39,6 +39,8 @@ class Driver(Protocol):
     multiplies: bool
     #: what makes all products instead of our kernels; None: these do
     blas: Any
+    #: and what makes the convolutions of which it is able
+    cudnn: Any
 
     def kernel(self, family: str, bits: int, name: str) -> Any:
         """A kernel of ``family``.cu, compiled for float32 or float64."""

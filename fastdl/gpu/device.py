@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastdl import _optional
-from fastdl.gpu import blas, sources
+from fastdl.gpu import blas, cudnn, sources
 from fastdl.kernels import door
 
 __all__ = ["CupyDriver", "CupyLibrary", "driver", "memory_errors", "use"]
@@ -87,6 +87,7 @@ class CupyDriver:
         self.xp = _cupy()
         self.library = CupyLibrary(self.xp)
         self.blas = blas.from_environment(self)
+        self.cudnn = cudnn.from_environment(self)
         self._modules: dict[tuple[int, str, int], Any] = {}
         self._kernels: dict[tuple[int, str, int, str], Any] = {}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastdl.gpu.core import Call, Family
 
 moves = Family("moves")
@@ -21,13 +23,17 @@ _ROWS = 4096
 @moves.host("transpose_forward", "transpose_backward")
 def _transpose(call: Call) -> None:
     out, x = call.arrays.values()
-    M, N, K = (call.lengths[axis] for axis in call.op.inputs[0].own_axes)
+    transpose(call, out, x, call.rows, *(call.lengths[a] for a in call.op.inputs[0].own_axes))
+
+
+def transpose(call: Call, out: Any, x: Any, rows: int, M: int, N: int, K: int = 1) -> None:
+    """out (rows, N, M, K) = x (rows, M, N, K)."""
     if K == 1 and min(M, N) >= _TILE_ROWS:
-        tiles = call.rows * -(-M // _TILE) * -(-N // _TILE)
-        call.launch("transpose_tiles", tiles, (_TILE, _TILE_ROWS), out, x, M, N)
+        tiles = rows * -(-M // _TILE) * -(-N // _TILE)
+        call.launch("moves.transpose_tiles", tiles, (_TILE, _TILE_ROWS), out, x, M, N)
     else:
-        n = call.rows * M * N * K
-        call.elements("transpose", n, out, x, M, N, K, n)
+        n = rows * M * N * K
+        call.elements("moves.transpose", n, out, x, M, N, K, n)
 
 
 @moves.host("take_backward")

@@ -92,7 +92,7 @@ class Emulator:
 
     xp = np
     multiplies = False
-    blas = None
+    blas = cudnn = None
     library = Library()
 
     def __init__(self, order: str = "forward", change=lambda source: source) -> None:
