@@ -41,7 +41,8 @@ cdef class Program:
     cdef int planned_threads
     cdef double cost                    # of a full batch on one thread, roughly, in nanoseconds
     cdef double pace[2]                 # ... as seen, on one thread and on all; 0: not yet
-    cdef int64_t trials                 # stretches that were long enough to say something
+    cdef bint warm                      # both have run once: what is seen from now on counts
+    cdef int until_look, interval       # stretches to the next look at the slower way, and then
     cdef readonly int64_t capacity
     cdef readonly object totals
     cdef double *totals_at
@@ -71,7 +72,11 @@ cdef class Program:
     cdef size_t loop_workspace(self, Loop *loop, Context *context) noexcept nogil
     cdef int give_copies(self, int threads) except -1 nogil
 
-    cdef bint together(self, bint trial) noexcept nogil
+    # On how many threads.
+    cdef bint together(self) noexcept nogil
+    cdef void run_part(self, const Stretch *stretch, bint together) noexcept nogil
+    cdef void run_timed(self, const Stretch *stretch, bint together) noexcept nogil
+    cdef void plan_look(self, bint before) noexcept nogil
 
     # Runs some batches, on all the threads that were prepared for or on this one.
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil

@@ -34,11 +34,15 @@ cdef enum: PROGRAM_GRAIN = 2500
 
 # A batch shorter than ALONE_BELOW is left to one thread, one longer than TOGETHER_ABOVE to all of
 # them. Between, where arrays wander between the cores' caches and others may want a core, a program
-# finds out by running: the first TRIES trials take turns, then the faster way goes on, and the other
-# is looked at again, at the trials that are powers of two and at every LOOK_AGAIN-th. A trial is a
-# stretch of some length: in a short one threads do little but wake. (Results are the same bits.)
+# finds out by running: a stretch of batches begins with a few in the way that is not the faster one,
+# where a look at it is due, and goes on in the faster one. The next look is due after 1, 2, 4 ...
+# stretches, at most after OFTEN, or SELDOM where the other way takes more than FAR_BEHIND times as
+# long; and soon when the ways have changed places. So what disturbs some stretches, as another
+# library's threads do that spin for a while when their work is done, is soon forgotten, and looking
+# costs a few percent at most. (Results are the same bits.)
 cdef enum: ALONE_BELOW = 20000, TOGETHER_ABOVE = 3000000, FIRST_TOGETHER = 200000
-cdef enum: TRIES = 6, LOOK_AGAIN = 24, TRIAL_NANOSECONDS = 2000000
+cdef enum: LOOK_NANOSECONDS = 2000000, OFTEN = 8, SELDOM = 32
+cdef double FAR_BEHIND = 1.5
 
 # What rows read together must stay in each core's cache where groups of them go through a loop.
 cdef enum: SHARED_BYTES = 1048576, CACHE_LINE = 64
@@ -439,7 +443,7 @@ cdef class Program:
         self.give_workspace((total - 1) % batch + 1)
         cost = total_cost(self.ops, ops, &context)
         if cost != self.cost or threads != self.planned_threads:
-            self.trials, self.pace[0], self.pace[1] = 0, 0, 0
+            self.pace[0] = self.pace[1] = self.until_look = self.interval = 0
         self.cost, self.planned_threads = cost, threads
         if cost < ALONE_BELOW and not is_forced():
             threads = 1
@@ -503,30 +507,40 @@ cdef class Program:
         self.copies_for = threads
         return 0
 
-    cdef bint together(self, bint trial) noexcept nogil:
-        """Whether the next stretch runs on all threads rather than on one."""
-        cdef bint better = self.cost > FIRST_TOGETHER
+    cdef bint together(self) noexcept nogil:
+        """Whether all threads are the faster way rather than one, as far as is known."""
         if self.plan_.threads == 1:
             return False
         if self.cost > TOGETHER_ABOVE or is_forced():
             return True
         if self.pace[False] > 0 and self.pace[True] > 0:
-            better = self.pace[True] < BENEFIT_OF_DOUBT * self.pace[False]
-        if not trial:
-            return better
-        if self.trials < TRIES:
-            return (self.trials + (self.cost > FIRST_TOGETHER)) % 2
-        if self.trials % LOOK_AGAIN == 0 or self.trials & (self.trials - 1) == 0:
-            return not better
-        return better
+            return self.pace[True] < BENEFIT_OF_DOUBT * self.pace[False]
+        return self.cost > FIRST_TOGETHER
 
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil:
+        cdef Stretch part = stretch[0]
+        cdef bint together = self.together()
+        cdef int64_t few = <int64_t> (LOOK_NANOSECONDS / max(self.cost, 1.0)) + 1
+        if (self.plan_.threads == 1 or self.cost > TOGETHER_ABOVE or is_forced()
+                or stretch.count < 2 * few):
+            self.run_part(&part, together)
+            return
+        if self.until_look == 0:
+            part.count = few
+            self.run_timed(&part, not together)
+            part.first += few
+            part.context.step += few
+            part.count = stretch.count - few
+            if part.rates != NULL:
+                part.rates += few
+            self.plan_look(together)
+        else:
+            self.until_look -= 1
+        self.run_timed(&part, self.together())
+        self.warm = True
+
+    cdef void run_part(self, const Stretch *stretch, bint together) noexcept nogil:
         cdef Team team
-        cdef bint trial = (
-            self.plan_.threads > 1 and self.cost * stretch.count >= TRIAL_NANOSECONDS)
-        cdef bint together = self.together(trial)
-        cdef int64_t begin = now_ns() if trial else 0
-        cdef double pace
         team_start(&team)
         if together:
             note_team()
@@ -535,13 +549,28 @@ cdef class Program:
         else:
             share_of_stretch(&self.plan_, stretch, &team, 0, 1)
         note_threads(team_worked(&team))
-        if trial:
+
+    cdef void run_timed(self, const Stretch *stretch, bint together) noexcept nogil:
+        cdef int64_t begin = now_ns()
+        cdef double pace
+        self.run_part(stretch, together)
+        if self.warm:       # both ways have run once
             pace = <double> (now_ns() - begin) / stretch.count
-            if self.trials >= 2:     # both ways have run once: nothing is cold any more
-                if self.pace[together] > 0:
-                    pace = min(pace, PATIENCE * self.pace[together])
-                self.pace[together] = pace
-            self.trials += 1
+            if self.pace[together] > 0:
+                pace = min(pace, PATIENCE * self.pace[together])
+            self.pace[together] = pace
+
+    cdef void plan_look(self, bint before) noexcept nogil:
+        """Says when the slower way is looked at again; `before`: which way was the faster one."""
+        cdef bint now = self.together()
+        cdef int most = SELDOM if self.pace[not now] > FAR_BEHIND * self.pace[now] else OFTEN
+        if not self.warm:
+            self.interval = 0
+        elif now != before or self.interval == 0:
+            self.interval = 1
+        else:
+            self.interval = min(2 * self.interval, most)
+        self.until_look = self.interval
 
     def run(self, int64_t batch, *, int64_t step=0, int64_t seed=0, double learning_rate=0,
             bint keep_totals=False) -> None:
