@@ -28,13 +28,14 @@ from fastdl.kernels import (
     lengthening,
     loss,
     metric,
+    moves,
     norm,
     pooling,
     product,
     random,
     recurrence,
+    reductions,
     runner,
-    tensors,
     update,
 )
 from fastdl.kernels.call import Function

@@ -16,6 +16,8 @@ and out is small (the weight gradient of a huge batch) they are rectangles times
 depth: then each writes partial sums of its own into the workspace, and phase 2 adds them up in the
 order of the depth, its pieces being stretches of out.
 
+batch_matmul: pieces are matrices of B, some together where they are small.
+
 A product has 2*M*N*K operations and touches M*K + K*N + M*N elements. The tail (an activation, its
 gradient, an optimizer's update) runs on each part of out as soon as that is finished, exactly once
 for each element.
@@ -394,3 +396,71 @@ register("dense_forward", &kernels[FORWARD], "out x weight bias")
 register("dense_backward_input", &kernels[BACKWARD_INPUT], "grad_x grad_out weight")
 register("dense_backward_weight", &kernels[BACKWARD_WEIGHT], "grad_weight x grad_out")
 register("dense_backward_bias", &kernels[BACKWARD_BIAS], "grad_bias grad_out")
+
+
+# --- products of many matrices: a (B, M, K), b (B, K, N), out (B, M, N) ---------------------------
+
+# The letters' order makes the sizes those of the product: its rows, its columns, its depth. A
+# kernel's variant is the form.
+
+cdef int64_t products_of_piece(const Op *op) noexcept nogil:
+    return max(1, 40000 // max(1, op.sizes[0] * op.sizes[1] * op.sizes[2]))
+
+
+cdef int64_t batch_matmul_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
+    if op.sizes[0] == 0 or op.sizes[1] == 0:
+        return 0
+    return ceil_divide(op_rows(op, context), products_of_piece(op))
+
+
+cdef double batch_matmul_cost(const Op *op, const Context *context, int phase) noexcept nogil:
+    return op_rows(op, context) * (
+        50 + op.bodies.matmul.nanoseconds * op.sizes[0] * op.sizes[1] * op.sizes[2])
+
+
+cdef void batch_matmul_piece(
+    const Op *op, const Context *context, int phase, int64_t piece
+) noexcept nogil:
+    cdef int64_t rows = op.sizes[0], columns = op.sizes[1], depth = op.sizes[2]
+    cdef int64_t count = products_of_piece(op), size = op.itemsize, i
+    cdef Product p
+    p.out_stride, p.rows, p.columns, p.depth = columns, rows, columns, depth
+    p.bias, p.finished, p.op, p.context = NULL, NULL, op, context
+    p.first_row = p.first_column = 0
+    p.turned = product_turns(rows, columns, depth)
+    p.a_stride = rows if op.kernel.variant == TN else depth
+    p.b_stride = depth if op.kernel.variant == NT else columns
+    for i in range(piece * count, smaller((piece + 1) * count, op_rows(op, context))):
+        p.out = op.arguments[0] + i * rows * columns * size
+        p.a = first_factor(op) + i * rows * depth * size
+        p.b = second_factor(op) + i * depth * columns * size
+        p.b_end = <const char *> p.b + depth * columns * size
+        if op.kernel.variant == NN:
+            op.bodies.matmul.nn(&p)
+        elif op.kernel.variant == NT:
+            op.bodies.matmul.nt(&p)
+        else:
+            op.bodies.matmul.tn(&p)
+
+
+# grad_b = a.T @ grad_out, whose arguments are grad_b, grad_out, a.
+
+cdef char *first_factor(const Op *op) noexcept nogil:
+    return op.arguments[2] if op.kernel.variant == TN else op.arguments[1]
+
+
+cdef char *second_factor(const Op *op) noexcept nogil:
+    return op.arguments[1] if op.kernel.variant == TN else op.arguments[2]
+
+
+cdef Kernel[3] batch_kernels
+for form in range(3):
+    batch_kernels[form].phases = 1
+    batch_kernels[form].pieces = batch_matmul_pieces
+    batch_kernels[form].run_piece = batch_matmul_piece
+    batch_kernels[form].cost = batch_matmul_cost
+    batch_kernels[form].variant = form
+
+register("batch_matmul_forward", &batch_kernels[<int> NN], "out a b")
+register("batch_matmul_backward_a", &batch_kernels[<int> NT], "grad_a grad_out b")
+register("batch_matmul_backward_b", &batch_kernels[<int> TN], "grad_b grad_out a")
