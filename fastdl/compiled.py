@@ -19,11 +19,14 @@ from typing import Any
 import numpy as np
 
 from fastdl import runtime
-from fastdl.graph import fuse, prune, root
+from fastdl.data import is_on_gpu, known_to
+from fastdl.graph import prune, root
 from fastdl.kernels import eager
 from fastdl.kernels.step import Caller, Step
 from fastdl.layers.base import Layer, flatten, map_structure
 from fastdl.layout import consolidate, lower
+from fastdl.model import Model
+from fastdl.programs import fused_for
 from fastdl.tensor import Tensor, Variable, apply, changes
 from fastdl.trace import Node, Trace, wrong_batch
 
@@ -148,7 +151,8 @@ class _Traced:
         self.trace = trace
         self.results = results
         self.tensors = [t for t in flatten(results) if isinstance(t, Tensor)]
-        self.steps = fuse(prune(trace.nodes, self.tensors))
+        self.backend = runtime.check_backend(self._backend())
+        self.steps = fused_for(prune(trace.nodes, self.tensors), True, self.backend)
         nodes = [n for node in trace.nodes for n in (node, *getattr(node, "body", ()))]
         owners = dict.fromkeys(n.owner for n in nodes if _has_numbers(n) and n.owner)
         #: The calls that draw random numbers, in order.
@@ -158,14 +162,22 @@ class _Traced:
         self.owners: list[_Update | _Drawing] = [*trace.updates, *self.drawings]
         self.structure = self._structure()
         self.seen = changes.latest
-        self.native: Step | None = None
+        self.native: Any = None
         self.plain = isinstance(results, Tensor)
         self.quick = False
 
     def _structure(self) -> tuple[Any, ...]:
         """What the trace depends on."""
         layers = [(*_versions(layer), *layer.trainable_weights) for layer in self.trace.layers]
-        return (*layers, os.getpid())
+        return (*layers, os.getpid(), self._backend())
+
+    def _backend(self) -> str:
+        """What the step runs on: what its models do, or else `runtime.get_backend`."""
+        models = {m.backend: m for m in self.trace.layers if isinstance(m, Model)}
+        if len(models) > 1:
+            names = " and ".join(f"{m.name} on {name!r}" for name, m in models.items())
+            raise RuntimeError(f"the models of a compiled step must run on the same: {names}")
+        return next(iter(models), runtime.get_backend())
 
     def arrange(self, results: list[Tensor]) -> Any:
         """The results in the structure that the function returned."""
@@ -211,6 +223,7 @@ class _Traced:
             fetches=[],
             totals=[],
             kept=self.tensors,
+            backend=self.backend,
         )
         number = {owner: i for i, owner in enumerate(self.owners)}
         owners = [
@@ -219,16 +232,20 @@ class _Traced:
         ]
         results = [(_array(lowered, t), None in t.shape) for t in self.tensors]
         self.options = [u.optimizer.fixed_options() for u in trace.updates]
-        self.native = Step(lowered.program, owners, results)
+        if self.backend == "gpu":
+            from fastdl.gpu.step import Step as StepOnGpu
+
+            self.native = StepOnGpu(lowered.program, owners, results)
+        else:
+            self.native = Step(lowered.program, owners, results)
         self.capacity, self.batch_rows = rows, lowered.batch_rows
 
     def allow_quick(self, arrays: list[np.ndarray]) -> None:
         """Lets calls with such arrays take the short way, where it gives the same."""
         updates = self.trace.updates
-        plain = self.native is not None and self.batch_rows is None
+        plain = self.backend == "cpu" and self.batch_rows is None
         if not plain or self.trace.sources != list(range(len(arrays))):
             return
-        assert self.native is not None
         attributes = [vars(update.optimizer) for update in updates]
         checks = [
             (known, key, known[key])
@@ -252,7 +269,6 @@ class _Traced:
 
     def run(self, sources: Any) -> Any:
         """The results, or None where the arrays do not fit the program."""
-        assert self.native is not None
         numbers = [owner.numbers() for owner in self.owners]
         results = self.native.run(sources, numbers)
         if results is None:
@@ -310,9 +326,8 @@ class CompiledStep(Caller):
         arrays: list[np.ndarray] = []
         key: list[Any] = []
         for leaf in leaves:
-            if isinstance(leaf, Tensor):
-                leaf = leaf.value
-            if isinstance(leaf, np.ndarray) and leaf.ndim:
+            leaf = _value_of(leaf)
+            if _is_batch(leaf):
                 arrays.append(leaf)
                 key.append((leaf.shape[1:], leaf.dtype.kind == "f"))
             else:
@@ -336,7 +351,7 @@ class CompiledStep(Caller):
         return results[0] if traced.plain else traced.arrange(results)
 
     def _run(self, traced: _Traced, arrays: list[np.ndarray]) -> Any:
-        sources = [arrays[i] for i in traced.trace.sources]
+        sources = [known_to(traced.backend, arrays[i]) for i in traced.trace.sources]
         for array in arrays if traced.batch_rows is not None else []:
             if len(array) != traced.batch_rows:
                 raise wrong_batch(len(array), traced.batch_rows)
@@ -374,8 +389,8 @@ class CompiledStep(Caller):
             trace = StepTrace()
 
             def symbol(leaf: Any) -> Any:
-                array = leaf.value if isinstance(leaf, Tensor) else leaf
-                if isinstance(array, np.ndarray) and array.ndim:
+                array = _value_of(leaf)
+                if _is_batch(array):
                     return trace.feed(next(places), array)
                 return leaf
 
@@ -385,8 +400,19 @@ class CompiledStep(Caller):
                 results = self.function(*symbols, **named)
             traced = _Traced(trace, results)
             traced.lower(len(arrays[0]) if arrays else 1)
+            if traced.backend == "gpu":
+                traced.native.program.note_if_small(self.name)
             self._traced[key] = traced
             return traced
+
+
+def _value_of(leaf: Any) -> Any:
+    """What an argument is to a step: of a tensor its array, of an array of a GPU CuPy's."""
+    return leaf.value if isinstance(leaf, Tensor) else known_to("gpu", leaf)
+
+
+def _is_batch(leaf: Any) -> bool:
+    return (isinstance(leaf, np.ndarray) or is_on_gpu(leaf)) and leaf.ndim > 0
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
@@ -394,6 +420,8 @@ def _plain(array: np.ndarray) -> np.ndarray:
     kind = array.dtype.newbyteorder("=")
     if kind == np.float16 or kind.itemsize > 8:
         kind = np.dtype(np.float64)
+    if is_on_gpu(array):
+        return array.astype(kind)
     return np.require(array, kind, ["C", "A", "ENSUREARRAY"])
 
 
@@ -413,6 +441,9 @@ def compiled_step(function: Callable[..., Any]) -> CompiledStep:
 
     Changing a layer, ``trainable`` or an optimizer's options has the function called again.
     Learning rates, schedules and random numbers are read each time.
+
+    It runs on the backend of the models in it. On a GPU weights stay there from call to call, until
+    ``variable.value`` or something that computes on the CPU asks for them.
 
     Parameters
     ----------

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastdl.graph import Step
+from fastdl.kernels import runner
 from fastdl.kernels.program import Program
 from fastdl.repeat import Repeat, State
 from fastdl.tensor import Tensor, Variable
@@ -62,6 +63,7 @@ class Arena:
         variable.move(self, offset)
 
     def __getstate__(self) -> np.ndarray:
+        runner.bring_weights_home()
         return np.array(self.flat)
 
     def __setstate__(self, state: np.ndarray) -> None:

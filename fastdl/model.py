@@ -329,6 +329,7 @@ several
         """
         self._backend = runtime.check_backend(backend)
         self._quick = (-1, None)
+        changes.note()  # compiled steps with this model run elsewhere now
         return self
 
     @property

@@ -279,7 +279,7 @@ def _prediction(model: Model, capacity: int, weighted: bool, backend: str) -> Co
             for t in outputs
         ]
     nodes = rewritten(trace.nodes, outputs)
-    steps = _fused(prune(nodes, outputs), model.fuse, backend)
+    steps = fused_for(prune(nodes, outputs), model.fuse, backend)
     lowered = lower(
         steps,
         capacity=capacity,
@@ -292,7 +292,7 @@ def _prediction(model: Model, capacity: int, weighted: bool, backend: str) -> Co
     return Compiled(lowered, [])
 
 
-def _fused(nodes: list[Node], enabled: bool, backend: str) -> list[Step]:
+def fused_for(nodes: list[Node], enabled: bool, backend: str) -> list[Step]:
     """The ops to run, with those behind a product that the backend's product can do as well."""
     if backend == "gpu":
         from fastdl.gpu.cut import can_be_tail
@@ -483,7 +483,7 @@ def _with_totals(
     backend: str,
 ) -> Compiled:
     lowered = lower(
-        _fused(prune(nodes, objective.fetches), fused, backend),
+        fused_for(prune(nodes, objective.fetches), fused, backend),
         capacity=capacity,
         dtype=model_dtype(model),
         feeds=[*inputs, *objective.feeds],

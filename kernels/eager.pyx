@@ -18,7 +18,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from fastdl.kernels.call cimport IN, INOUT, OUT, REAL, SEED, STEP, Function
-from fastdl.kernels.runner cimport MAX_ARGUMENTS, MAX_OPTIONS, Context, Op, Option
+from fastdl.kernels.runner cimport (
+    MAX_ARGUMENTS, MAX_OPTIONS, Context, Op, Option, bring_home,
+)
 
 from fastdl.kernels import door
 from fastdl.kernels.table import OPS
@@ -111,6 +113,8 @@ cdef class Value:
 
     @property
     def _value(self):
+        if self.weight:
+            bring_home()
         return self.array
 
     @_value.setter
@@ -123,7 +127,7 @@ cdef class Value:
         return self.array is not None and not self.weight
 
     def __float__(self):
-        cdef cnp.ndarray array = self.array
+        cdef cnp.ndarray array = self._value
         if array is not None and cnp.PyArray_SIZE(array) == 1:
             if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT:
                 return <double> (<float *> cnp.PyArray_DATA(array))[0]
@@ -395,6 +399,8 @@ cdef list run(Plan plan, list values, int skipped, Op *op, Context *context, Log
             continue
         if values[i] is None:
             continue
+        if (<Value> values[i]).weight:
+            bring_home()
         array = (<Value> values[i]).array
         if (not function.argument[i].batched and function.argument[i].axes == 1
                 and cnp.PyArray_NDIM(array) != 1 and function.op.arguments[i].axes == ("N",)):

@@ -18,7 +18,7 @@ from fastdl.kernels.call cimport Function, allocate
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
     MAX_ARGUMENTS, MOST_GROUPS, SPAN, Cast, Context, Kernel, Loop, Moving, Op, Stage, Team,
-    ceil_divide, flush_denormals, is_forced, loop_kernel, note_run, note_team, note_threads,
+    bring_home, ceil_divide, flush_denormals, is_forced, loop_kernel, note_run, note_team, note_threads,
     now_ns, op_rows, plan, restore_denormals, row_groups, run_range, smaller, team_note, team_size,
     team_spread, team_start, team_worked, threads_now, work,
 )
@@ -377,6 +377,7 @@ cdef class Program:
 
     cdef int enter(self) except -1:
         """Takes the program for one thread; `leave` gives it back."""
+        bring_home()
         if self.busy:
             raise RuntimeError("Program: is running in another thread")
         self.busy = True
@@ -410,6 +411,7 @@ cdef class Program:
         context.rows = source.shape[0]
         if total_cost(self.ops, count, &context) > WORTH_RELEASING:
             return None
+        bring_home()
         buffer = self.fetch_buffers[0]
         shape[0] = context.rows
         for i in range(1, buffer.ndim):

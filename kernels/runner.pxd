@@ -443,6 +443,9 @@ cdef const Kernel *kernel_of(str name) except NULL
 # How many threads a run that starts now may use.
 cdef int threads_now() noexcept nogil
 
+# Has weights that lie elsewhere brought home, before anybody here reads or writes them.
+cdef int bring_home() except -1
+
 # Whether the tests want every phase on all threads.
 cdef bint is_forced() noexcept nogil
 

@@ -43,6 +43,27 @@ cdef int wanted_threads = 0         # 0: automatic
 cdef int usable_processors = 1
 cdef bint forced = False
 cdef int threads_that_worked = 0
+cdef object fetch = None            # brings weights home
+
+
+# --- weights that lie elsewhere ------------------------------------------------------------------
+
+def set_away(fetcher) -> None:
+    """Says that weights lie elsewhere, in a GPU's memory, and what brings them home; None: they are
+    here."""
+    global fetch
+    fetch = fetcher
+
+
+def bring_weights_home() -> None:
+    """Has them here, for whoever reads memory that is known to hold weights."""
+    bring_home()
+
+
+cdef int bring_home() except -1:
+    if fetch is not None:
+        fetch()
+    return 0
 
 
 # --- how many threads --------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 ``FASTDL_GPU_CONVOLUTIONS`` is "cudnn", or "own" for our kernels, which also make what cuDNN has no
 way for. float32 is float32 there too, unless ``FASTDL_GPU_PRODUCTS`` allows shorter numbers. Bias
-and activation are ours, in one pass over what comes out: cuDNN's ReLU makes 0 of NaN by default.
+and activation are ours, in one pass over what comes out: its graphs do not say what a ReLU makes of
+NaN.
 
 Images lie channels last in both, which cuDNN is told by strides. Of a filter's strides it asks only
 whether its channels or its columns are closer together, and takes ours, (R, S, I, O), for one of

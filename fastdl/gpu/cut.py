@@ -55,17 +55,23 @@ class Steps:
     ) -> None:
         self.driver, self.memory, self.steps = driver, memory, steps
         self.real, self.context = real, context
+        #: of each op, its tails and those of loops among them: what it reads its numbers from
+        self.contexts = [context] * sum(len(s[1]) if len(s) == 3 else 1 for s in steps)
         self.scratch: dict[Any, Any] = {}
         self.communicator: Any = None
 
     def calls(self, rows: int) -> list[Any]:
         """What is launched for a batch of so many rows."""
         calls: list[Any] = []
+        first = 0
         for step in self.steps:
             if len(step) != 3:
-                self._add(calls, step, rows, {})
+                self._add(calls, step, rows, {}, self.contexts[first])
+                first += 1
                 continue
             iterations, inner, moving = step
+            contexts = self.contexts[first : first + len(inner)]
+            first += len(inner)
             bodies = []
             for i in range(iterations):
                 body: list[Call] = []
@@ -78,12 +84,14 @@ class Steps:
                         ) in moving
                         if step_ == at
                     }
-                    self._add(body, entry, rows, places)
+                    self._add(body, entry, rows, places, contexts[at])
                 bodies.append(body)
             calls += fused(bodies, rows) or [call for body in bodies for call in body]
         return with_average(calls, self.communicator) if self.communicator else calls
 
-    def _add(self, calls: list[Any], entry: Any, rows: int, places: dict[int, Any]) -> None:
+    def _add(
+        self, calls: list[Any], entry: Any, rows: int, places: dict[int, Any], context: Any
+    ) -> None:
         name, arrays, given, per_item, is_tail = entry
         op = OPS[name]
         options = {k: v for k, v in {**op.defaults, **given}.items() if k in op.option_names}
@@ -107,7 +115,7 @@ class Steps:
                 named[argument.name] = self.memory.part(places[i][0], places[i][1], view)
             else:
                 named[argument.name] = self.memory.device(view)
-        dynamic = self.context if len(static) < len(op.options) else None
+        dynamic = context if len(static) < len(op.options) else None
         call = Call(
             *(op, HOSTS[name], self.driver, self._real(op, views), named, static, lengths, dynamic)
         )

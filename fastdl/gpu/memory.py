@@ -6,7 +6,8 @@ place there follows from its place here.
 
 A block of weights is shared by all programs of its model. While one of them has hold of it, the
 device's copy is the one that counts. When the last one lets go, the host has it back, and may
-write.
+write. The program of a compiled step lets go when a variable's value is asked for, or the host's
+kernels are, and no sooner.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastdl.kernels import runner
 from fastdl.layout import LINE
 
-__all__ = ["Memory", "Weights"]
+__all__ = ["Memory", "Weights", "stay"]
 
 
 def _block(array: np.ndarray) -> np.ndarray:
@@ -72,6 +74,33 @@ class Weights:
                 self.changed = False
 
 
+#: Programs that have hold of their weights from one call to the next.
+_staying: dict[Any, None] = {}
+_noting, _bringing = threading.Lock(), threading.Lock()
+
+
+def stay(program: Any) -> None:
+    """The program will have hold of its weights until somebody wants them on the host."""
+    with _noting:
+        _staying[program] = None
+        runner.set_away(_bring_home)
+
+
+def _bring_home() -> None:
+    with _bringing:
+        for program in list(_staying):
+            with _noting:
+                del _staying[program]
+            try:
+                program.give_back()
+            except BaseException:
+                stay(program)
+                raise
+        with _noting:
+            if not _staying:
+                runner.set_away(None)
+
+
 class Memory:
     """Where a Program's arrays are on the device.
 
@@ -105,6 +134,11 @@ class Memory:
             block = self._own[at][1]
         start += array.ctypes.data - at
         return block[start : start + like.nbytes].view(like.dtype).reshape(like.shape)
+
+    def known(self, array: np.ndarray) -> Any:
+        """The array on the device, or None if none of its block has been asked for there."""
+        at = _block(array).ctypes.data
+        return self.device(array) if at in self.weights or at in self._own else None
 
     def is_same(self, a: np.ndarray, b: np.ndarray) -> bool:
         """Whether two arrays have the same place."""

@@ -22,10 +22,10 @@ from fastdl.gpu.core import CONTEXT, elements_grid
 from fastdl.gpu.cut import Cut, Steps, places_written
 from fastdl.gpu.memory import Memory
 
-__all__ = ["Program"]
+__all__ = ["TYPES", "Program"]
 
 #: The types of data that rows are gathered from, in the order of program.cu.
-_TYPES = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
+TYPES = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
           "float32", "float64")  # fmt: skip
 
 #: Lengths of batches that a program keeps the launches of.
@@ -78,8 +78,11 @@ class Program:
         self._stream = driver.stream()
         self._running = threading.Lock()
         self._holds = False
+        #: whoever has this has the weights, of a program that keeps them: see memory.py
+        self.in_use = threading.Lock()
         self._bound: tuple[list[Any], list[Any], list[np.ndarray]] | None = None
-        self._rows = 0
+        #: how many rows are bound
+        self.rows = 0
         #: what each source's numbers are, as the gather kernel wants to know it
         self._types: list[int] = []
         self._cuts: dict[int, Cut] = {}
@@ -98,6 +101,26 @@ class Program:
             self._cut(capacity)
             memory.upload_constants(written)
         self._changes = memory.changed(written)
+
+    def give_numbers(self, owners: list[int]) -> None:
+        """Has some ops read step, seed and learning rate from numbers of their own, which `once` is
+        given.
+
+        Parameters
+        ----------
+        owners : list of int
+            For each op with its tails, and those of loops: which numbers are its own; -1: none.
+        """
+        size = CONTEXT.itemsize
+        with self._stream, device.memory_errors():
+            self._numbers = numbers = self.driver.xp.zeros(
+                (max(owners, default=-1) + 1) * size, np.uint8
+            )
+            self._steps.contexts = [
+                self._context if i < 0 else numbers[i * size : (i + 1) * size] for i in owners
+            ]
+            self._cuts.clear()
+            self._cut(self.capacity)
 
     def note_if_small(self, name: str) -> None:
         """Says once that a model is too small for a GPU to be the faster one."""
@@ -127,7 +150,7 @@ class Program:
                 f"{len(sources)} and {len(results)}"
             )
         for i, (source, buffer) in enumerate(zip(sources, self.feed_buffers, strict=True)):
-            if source.shape[1:] != buffer.shape[1:] or source.dtype.name not in _TYPES:
+            if source.shape[1:] != buffer.shape[1:] or source.dtype.name not in TYPES:
                 raise ValueError(
                     f"Program: source {i} is {source.dtype} {source.shape}; wanted are numbers, "
                     f"rows of {buffer.shape[1:]}"
@@ -144,12 +167,12 @@ class Program:
             table = np.zeros(len(self._table), np.uint64)
             table[: len(here) + len(there)] = [self.driver.address(a) for a in (*here, *there)]
             self.driver.write(self._table, table)
-        types = [_TYPES.index(source.dtype.name) for source in sources]
+        types = [TYPES.index(source.dtype.name) for source in sources]
         if types != self._types:
             self._types = types
             for cut in self._cuts.values():
                 cut.forget()
-        self._rows = lengths.pop() if lengths else 0
+        self.rows = lengths.pop() if lengths else 0
         self._bound = here, there, list(results)
 
     def unbind(self) -> None:
@@ -162,12 +185,17 @@ class Program:
         """The rows of the arrays that are bound."""
         if self._bound is None:
             raise RuntimeError("Program: nothing is bound")
-        return self._rows
+        return self.rows
 
     def upload(self, array: np.ndarray) -> Any:
         """The array on the device, for `stretch`."""
         with self._stream, device.memory_errors():
             return self.driver.upload(array)
+
+    def give_back(self) -> None:
+        """`let_go`, but not while `once` is at work."""
+        with self.in_use:
+            self.let_go()
 
     def hold(self) -> None:
         """From now on the device's weights are the ones that count."""
@@ -252,6 +280,22 @@ class Program:
             self.stretch(batch, 0, -(-rows // batch), **context)
             self.read_results()
 
+    def once(self, rows: int, numbers: np.ndarray) -> None:
+        """One batch of the rows that are bound, with these numbers; inside of `running`. The device
+        has hold of the weights from then on."""
+        self.rows = rows
+        with self._stream:
+            self.driver.write(self._numbers, numbers.view(np.uint8))
+        self.stretch(rows, 0, 1)
+
+    def result(self, buffer: np.ndarray) -> np.ndarray:
+        """What the last batch has left in one of the arrays, all of it."""
+        there = self._memory.known(buffer)
+        if there is None:  # no op has to do with it
+            return np.array(buffer)
+        with self._stream:
+            return self.driver.download(there)
+
     def write_totals(self) -> None:
         """Has the device go on from the host's totals."""
         with self._stream:
@@ -292,8 +336,8 @@ class Program:
         context = np.zeros(1, CONTEXT)
         context["first"], context["step"] = batch * first, step
         context["seed"], context["learning_rate"] = seed, learning_rate
-        last = (self._rows - 1) // batch
-        short = first + count > last and self._rows % batch != 0
+        last = (self.rows - 1) // batch
+        short = first + count > last and self.rows % batch != 0
         with self._stream, device.memory_errors():
             if order is not None:
                 context["order"] = self.driver.address(order)
@@ -302,9 +346,9 @@ class Program:
                 context["rates"], context["learning_rate"] = self.driver.address(there), rates[0]
             self.driver.write(self._context, context.view(np.uint8))
             try:
-                self._cut(min(batch, self._rows)).run(count - short, self._stream)
+                self._cut(min(batch, self.rows)).run(count - short, self._stream)
                 if short:
-                    self._cut(self._rows % batch).run(1, self._stream)
+                    self._cut(self.rows % batch).run(1, self._stream)
                 if meanwhile is not None:
                     meanwhile()
             finally:
