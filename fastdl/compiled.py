@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from fastdl import runtime
+from fastdl.arena import consolidate
 from fastdl.data import is_on_gpu, known_to
 from fastdl.graph import prune, root
 from fastdl.kernels import eager
 from fastdl.kernels.step import Caller, Step
 from fastdl.layers.base import Layer, flatten, map_structure
-from fastdl.layout import consolidate, lower
+from fastdl.lowering import lower
 from fastdl.model import Model
 from fastdl.programs import fused_for
 from fastdl.tensor import Tensor, Variable, apply, changes

@@ -6,7 +6,8 @@
    while it is in the cache, with the same bits as on their own.
 4. `prune` drops what nothing needs.
 
-Each is a function from nodes to nodes; `layout.py` then gives every tensor its memory.
+Each is a function from nodes to nodes; `lowering.py` then makes the Program of them, in memory that
+`layout.py` has planned.
 """
 
 from __future__ import annotations

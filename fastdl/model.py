@@ -11,12 +11,12 @@ import numpy as np
 
 from fastdl import optimizers, runtime, saving, serialization, training
 from fastdl._names import hinted
+from fastdl.arena import consolidate
 from fastdl.callbacks import History
 from fastdl.data import as_array, as_rows, by_dlpack
 from fastdl.functional import Functional
 from fastdl.graph import label_count
 from fastdl.layers.base import Layer, as_shape, flatten
-from fastdl.layout import consolidate
 from fastdl.programs import compiled, making
 from fastdl.streaming import StreamRun
 from fastdl.summary import describe

@@ -16,9 +16,10 @@ import numpy as np
 
 from fastdl import schedules
 from fastdl._names import lookup, refuse_unknown, split_config
+from fastdl.arena import consolidate, parallel
 from fastdl.kernels import eager
 from fastdl.kernels.updates import Updates
-from fastdl.layout import consolidate, parallel, update_steps
+from fastdl.lowering import update_steps
 from fastdl.schedules import LearningRateSchedule
 from fastdl.tensor import Tensor, Variable, apply, changes, constant
 from fastdl.trace import Trace, current_trace

@@ -23,7 +23,7 @@ from fastdl.arithmetic import broadcast_to
 from fastdl.graph import Step, differentiate, fuse, prune, root
 from fastdl.kernels import dispatch
 from fastdl.layers.base import flatten
-from fastdl.layout import Lowered, lower
+from fastdl.lowering import Lowered, lower
 from fastdl.metrics.base import Metric, NativeMetric, plain, split
 from fastdl.rewrites import rewritten, sums_of_pooled
 from fastdl.tensor import Tensor, Variable, apply, constant

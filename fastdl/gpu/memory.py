@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastdl.arena import LINE
 from fastdl.kernels import runner
-from fastdl.layout import LINE
 
 __all__ = ["Memory", "Weights", "stay"]
 

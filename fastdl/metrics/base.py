@@ -180,7 +180,7 @@ class NativeMetric(Metric):
     ) -> Any:
         """What adds rows of this kind to the accumulators."""
         from fastdl.graph import fuse, prune
-        from fastdl.layout import lower
+        from fastdl.lowering import lower
 
         dtype = np.dtype(np.float32 if dtype == np.float32 else np.float64)
         key = shape, labels, weighted, dtype
