@@ -1,9 +1,10 @@
 """What is done to the nodes of a forward pass before they are differentiated, and after.
 
 1. `pools_first` takes relu behind a max-pool that follows it.
-2. `without_leftovers` lets a convolution leave out the rows and columns that no window of the
+2. `pooled_norms` has batch norm normalise only what a max-pool behind it picks.
+3. `without_leftovers` lets a convolution leave out the rows and columns that no window of the
    pooling behind it reads.
-3. `sums_of_pooled`, of the backward pass, sums a bias's gradient from fewer elements.
+4. `sums_of_pooled`, of the backward pass, sums a bias's gradient from fewer elements.
 
 Each is a function from nodes to nodes, and done whether ops are fused or not: it decides in which
 order sums are made, which fusing never does.
@@ -14,16 +15,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from fastdl.kernels.table import OPS
 from fastdl.tensor import Tensor
 from fastdl.trace import Node, root
 
-__all__ = ["pools_first", "rewritten", "sums_of_pooled", "without_leftovers"]
+__all__ = ["pooled_norms", "pools_first", "rewritten", "sums_of_pooled", "without_leftovers"]
 
 
 def rewritten(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
     """A forward pass in which less is to be done for the same results."""
     kept = list(keep)
-    return without_leftovers(pools_first(nodes, kept), kept)
+    return without_leftovers(pooled_norms(pools_first(nodes, kept), kept), kept)
 
 
 def _readers(nodes: list[Node]) -> dict[Tensor, list[Node]]:
@@ -67,6 +69,34 @@ def pools_first(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
         then = _renewed(relu, {"x": largest}, {"out": pooled})
         moved[relu], moved[pool] = [], [first, then]
     return [new for node in nodes for new in moved.get(node, [node])]
+
+
+def pooled_norms(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
+    """The nodes, with each batch norm and the max-pool that alone reads it as one op.
+
+    A channel's normalisation is monotone, so which elements are picked is known before it; the
+    others are never normalised, and what has the size of the images is neither written nor read
+    again. Of elements that differ and are the same when normalised and rounded, the larger one
+    gets the gradient.
+    """
+    readers, kept = _readers(nodes), {root(t) for t in keep}
+    changed: dict[Node, list[Node]] = {}
+    for norm in nodes:
+        if norm.name != "batchnorm_forward":
+            continue
+        out, pools = norm.outputs["out"], readers.get(norm.outputs["out"], [])
+        if len(pools) != 1 or pools[0].name != "max_pool_forward" or out in kept:
+            continue
+        pool = pools[0]
+        if pool.inputs["x"] is not out:
+            continue
+        pooled, op = pool.outputs["out"], OPS["batchnorm_max_pool_forward"]
+        index = pool.outputs.get("index", Tensor(pooled.shape))
+        outputs = {"out": pooled, "picked": Tensor(pooled.shape), "index": index}
+        both = _renewed(norm, norm.inputs, outputs)
+        both.op, both.options = op, op.defaults | norm.options | pool.options
+        changed[norm], changed[pool] = [], [both]
+    return [new for node in nodes for new in changed.get(node, [node])]
 
 
 def without_leftovers(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:

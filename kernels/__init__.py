@@ -23,6 +23,7 @@ from fastdl.kernels import (
     arithmetic,
     attention,
     augment,
+    batchnorm_pool,
     convolution,
     dispatch,
     lengthening,

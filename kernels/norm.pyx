@@ -20,58 +20,15 @@ from fastdl.kernels.runner cimport (
 )
 
 
-cdef extern from "simd/norm.h" nogil:
-    enum: NORM_RUN, NORM_PANEL, NORM_PADDING, NORM_MERGE, FAR_BYTES
-    int64_t folded_rows(int64_t columns)
-
-
-cdef enum: ELEMENTS = 32768         # of a batch norm piece
 cdef enum: LAYER_ELEMENTS = 16384   # of a layer norm piece, ...
 cdef enum: LAYER_ROWS = 512         # ... which has no more rows than this, ...
 cdef enum: LAYER_SUM_ROWS = 16      # ... nor fewer where it leaves sums behind
 
 
-# --- how a matrix is cut -----------------------------------------------------------------------
+# --- how a matrix is cut (see norm.pxd) --------------------------------------------------------
 
-cdef int64_t block_rows(const Op *op) noexcept nogil:
-    """Rows of a block: whole runs of folded rows."""
-    cdef int64_t columns = op.sizes[0]
-    cdef int64_t run = NORM_RUN * folded_rows(columns)
-    return run * max(1, ELEMENTS // (run * smaller(columns, NORM_PANEL)))
-
-
-cdef int64_t block_count(const Op *op, int64_t rows) noexcept nogil:
-    return ceil_divide(rows, block_rows(op)) if op.sizes[0] > 0 else 0
-
-
-cdef int64_t panel_count(const Op *op) noexcept nogil:
-    return ceil_divide(op.sizes[0], NORM_PANEL)
-
-
-cdef int64_t panel_start(const Op *op, int64_t panel) noexcept nogil:
-    """Panels begin at multiples of 16 columns; the last one takes what is left."""
-    cdef int64_t panels = panel_count(op)
-    return op.sizes[0] if panel == panels else op.sizes[0] // 16 * panel // panels * 16
-
-
-cdef struct Cut:
-    int64_t rows, first_column, columns, stride
-    int64_t block
-    int64_t column_bytes    # from an array (C,) to the first column
-    int64_t bytes           # from an array (B, C) to the first element
-
-
-cdef Cut cut_of(const Op *op, const Context *context, int64_t piece) noexcept nogil:
-    cdef Cut cut
-    cdef int64_t panels = panel_count(op), first = piece // panels * block_rows(op)
-    cut.block = piece // panels
-    cut.rows = smaller(block_rows(op), op_rows(op, context) - first)
-    cut.stride = op.sizes[0]
-    cut.first_column = panel_start(op, piece % panels)
-    cut.columns = panel_start(op, piece % panels + 1) - cut.first_column
-    cut.column_bytes = cut.first_column * op.itemsize
-    cut.bytes = first * op.sizes[0] * op.itemsize + cut.column_bytes
-    return cut
+cdef Cut piece_of(const Op *op, const Context *context, int64_t piece) noexcept nogil:
+    return cut_of(op_rows(op, context), op.sizes[0], op.itemsize, piece)
 
 
 cdef char *columns_of(const Op *op, int64_t array) noexcept nogil:
@@ -80,15 +37,15 @@ cdef char *columns_of(const Op *op, int64_t array) noexcept nogil:
 
 
 cdef int64_t matrix_pieces(const Op *op, const Context *context) noexcept nogil:
-    return block_count(op, op_rows(op, context)) * panel_count(op)
+    return block_count(op_rows(op, context), op.sizes[0]) * panel_count(op.sizes[0])
 
 
 cdef int64_t merge_pieces(const Op *op) noexcept nogil:
     return ceil_divide(op.sizes[0], NORM_MERGE)
 
 
-cdef bint is_far(const Op *op, const Context *context) noexcept nogil:
-    return op_rows(op, context) * op.sizes[0] * op.itemsize >= FAR_BYTES
+cdef bint leaves_caches(const Op *op, const Context *context) noexcept nogil:
+    return is_far(op_rows(op, context), op.sizes[0], op.itemsize)
 
 
 cdef double matrix_cost(const Op *op, const Context *context, double nanoseconds) noexcept nogil:
@@ -96,7 +53,7 @@ cdef double matrix_cost(const Op *op, const Context *context, double nanoseconds
 
 
 cdef double merge_cost(const Op *op, const Context *context, double arrays) noexcept nogil:
-    return op.sizes[0] * (2 + 0.2 * arrays * block_count(op, op_rows(op, context)))
+    return op.sizes[0] * (2 + 0.2 * arrays * block_count(op_rows(op, context), op.sizes[0]))
 
 
 # --- batchnorm_statistics: blocks, merge -------------------------------------------------------
@@ -114,19 +71,19 @@ cdef void statistics_piece(
     cdef Cut cut
     cdef int64_t column, at
     if phase == 0:
-        cut = cut_of(op, context, piece)
+        cut = piece_of(op, context, piece)
         op.bodies.norm.batch_statistics(
             columns_of(op, 3 * cut.block) + cut.column_bytes,
             columns_of(op, 3 * cut.block + 1) + cut.column_bytes,
             columns_of(op, 3 * cut.block + 2) + cut.column_bytes,
             op.arguments[X] + cut.bytes, cut.rows, cut.columns, cut.stride,
-            is_far(op, context))
+            leaves_caches(op, context))
     else:
         column = piece * NORM_MERGE
         at = column * op.itemsize
         op.bodies.norm.batch_merge(
             op.arguments[MEAN] + at, op.arguments[VARIANCE] + at, columns_of(op, 0) + at,
-            op_rows(op, context), block_rows(op), smaller(NORM_MERGE, op.sizes[0] - column),
+            op_rows(op, context), block_rows(op.sizes[0]), smaller(NORM_MERGE, op.sizes[0] - column),
             op.sizes[0])
 
 
@@ -135,7 +92,7 @@ cdef double statistics_cost(const Op *op, const Context *context, int phase) noe
 
 
 cdef size_t statistics_workspace(const Op *op, int64_t rows) noexcept nogil:
-    return 3 * block_count(op, rows) * op.sizes[0] * op.itemsize
+    return 3 * block_count(rows, op.sizes[0]) * op.sizes[0] * op.itemsize
 
 
 cdef Kernel statistics_kernel
@@ -150,11 +107,6 @@ register("batchnorm_statistics", &statistics_kernel, "mean variance x")
 # --- batchnorm_forward, batchnorm_inference: scale, rows ---------------------------------------
 
 cdef enum: FORWARD_OUT, FORWARD_X, FORWARD_MEAN, FORWARD_VARIANCE, FORWARD_GAMMA, FORWARD_BETA
-
-
-cdef char *shifted(char *array, int64_t bytes) noexcept nogil:
-    """An argument from some element on; one that was left out stays so."""
-    return array + bytes if array != NULL else NULL
 
 
 cdef int64_t forward_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
@@ -173,12 +125,12 @@ cdef void forward_piece(
             shifted(op.arguments[FORWARD_GAMMA], at), op.options[0].number,
             smaller(SPAN, op.sizes[0] - piece * SPAN))
     else:
-        cut = cut_of(op, context, piece)
+        cut = piece_of(op, context, piece)
         op.bodies.norm.batch_forward(
             op.arguments[FORWARD_OUT] + cut.bytes, op.arguments[FORWARD_X] + cut.bytes,
             op.arguments[FORWARD_MEAN] + cut.column_bytes, columns_of(op, 0) + cut.column_bytes,
             shifted(op.arguments[FORWARD_BETA], cut.column_bytes),
-            cut.rows, cut.columns, cut.stride, is_far(op, context))
+            cut.rows, cut.columns, cut.stride, leaves_caches(op, context))
 
 
 cdef double forward_cost(const Op *op, const Context *context, int phase) noexcept nogil:
@@ -214,13 +166,13 @@ cdef int64_t backward_pieces(const Op *op, const Context *context, int phase) no
 
 
 cdef void backward_sums(const Op *op, const Context *context, int64_t piece) noexcept nogil:
-    cdef Cut cut = cut_of(op, context, piece)
+    cdef Cut cut = piece_of(op, context, piece)
     op.bodies.norm.batch_sums(
         columns_of(op, SUMS + 2 * cut.block) + cut.column_bytes,
         columns_of(op, SUMS + 2 * cut.block + 1) + cut.column_bytes,
         op.arguments[GRAD_OUT] + cut.bytes, op.arguments[BACKWARD_X] + cut.bytes,
         op.arguments[BACKWARD_MEAN] + cut.column_bytes, cut.rows, cut.columns, cut.stride,
-        is_far(op, context))
+        leaves_caches(op, context))
 
 
 cdef void backward_merge(const Op *op, const Context *context, int64_t piece) noexcept nogil:
@@ -229,24 +181,24 @@ cdef void backward_merge(const Op *op, const Context *context, int64_t piece) no
         op.arguments[GRAD_GAMMA] + at, op.arguments[GRAD_BETA] + at, columns_of(op, SCALE) + at,
         columns_of(op, CENTER) + at, columns_of(op, SLOPE) + at, columns_of(op, SUMS) + at,
         op.arguments[BACKWARD_VARIANCE] + at, shifted(op.arguments[BACKWARD_GAMMA], at),
-        op.options[0].number, rows, block_count(op, rows),
+        op.options[0].number, rows, block_count(rows, op.sizes[0]),
         smaller(NORM_MERGE, op.sizes[0] - piece * NORM_MERGE), op.sizes[0])
 
 
 cdef void backward_rows(const Op *op, const Context *context, int64_t piece) noexcept nogil:
-    cdef Cut cut = cut_of(op, context, piece)
+    cdef Cut cut = piece_of(op, context, piece)
     cdef char *scale = columns_of(op, SCALE) + cut.column_bytes
     if op.kernel.variant == GIVEN_STATISTICS:
         op.bodies.norm.batch_forward(
             op.arguments[GRAD_X] + cut.bytes, op.arguments[GRAD_OUT] + cut.bytes, NULL, scale,
-            NULL, cut.rows, cut.columns, cut.stride, is_far(op, context))
+            NULL, cut.rows, cut.columns, cut.stride, leaves_caches(op, context))
     else:
         op.bodies.norm.batch_backward(
             op.arguments[GRAD_X] + cut.bytes, op.arguments[GRAD_OUT] + cut.bytes,
             op.arguments[BACKWARD_X] + cut.bytes, op.arguments[BACKWARD_MEAN] + cut.column_bytes,
             scale, columns_of(op, CENTER) + cut.column_bytes,
             columns_of(op, SLOPE) + cut.column_bytes, cut.rows, cut.columns, cut.stride,
-            is_far(op, context))
+            leaves_caches(op, context))
 
 
 cdef void backward_piece(
@@ -265,7 +217,7 @@ cdef double backward_cost(const Op *op, const Context *context, int phase) noexc
 
 
 cdef size_t backward_workspace(const Op *op, int64_t rows) noexcept nogil:
-    return (SUMS + 2 * block_count(op, rows)) * op.sizes[0] * op.itemsize
+    return (SUMS + 2 * block_count(rows, op.sizes[0])) * op.sizes[0] * op.itemsize
 
 
 cdef Kernel backward_kernel

@@ -26,48 +26,8 @@ from fastdl.kernels.runner cimport (
 cdef enum: OUT, INDEX, X                            # max_pool_forward
 cdef enum: AVERAGE_X = 1                            # average_pool_forward: OUT, X
 cdef enum: GRAD_X, GRAD_OUT, SAVED_INDEX            # backward
-cdef enum: POOL_HEIGHT, POOL_WIDTH, STRIDE_HEIGHT, STRIDE_WIDTH, PADDING
-
-
-cdef int64_t padded_before(
-    int64_t length, int64_t count, int64_t size, int64_t stride, bint same
-) noexcept nogil:
-    """Places outside in front of an axis; where their number is odd, the one more is behind it."""
-    return max(0, (count - 1) * stride + size - length) // 2 if same else 0
-
-
-cdef void set_window(Pool *pool, const Op *op) noexcept nogil:
-    cdef bint same = op.options[PADDING].whole
-    pool.pool_height = op.options[POOL_HEIGHT].whole
-    pool.pool_width = op.options[POOL_WIDTH].whole
-    pool.stride_height = op.options[STRIDE_HEIGHT].whole
-    pool.stride_width = op.options[STRIDE_WIDTH].whole
-    pool.top = padded_before(pool.H, pool.P, pool.pool_height, pool.stride_height, same)
-    pool.left = padded_before(pool.W, pool.Q, pool.pool_width, pool.stride_width, same)
-
-
-cdef Pool forward_pool(const Op *op) noexcept nogil:
-    cdef Pool pool
-    pool.P, pool.Q, pool.C = op.sizes[0], op.sizes[1], op.sizes[2]
-    pool.H, pool.W = op.sizes[3], op.sizes[4]
-    set_window(&pool, op)
-    return pool
-
-
-cdef Pool backward_pool(const Op *op) noexcept nogil:
-    cdef Pool pool
-    pool.H, pool.W, pool.C = op.sizes[0], op.sizes[1], op.sizes[2]
-    pool.P, pool.Q = op.sizes[3], op.sizes[4]
-    set_window(&pool, op)
-    return pool
-
 
 # --- forward -----------------------------------------------------------------------------------
-
-cdef int64_t forward_rows(const Pool *pool) noexcept nogil:
-    """Rows of out that a piece takes."""
-    return rows_in_span(smaller(pool.stride_height, pool.pool_height) * pool.W * pool.C)
-
 
 cdef int64_t forward_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
     cdef Pool pool = forward_pool(op)

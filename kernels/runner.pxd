@@ -180,6 +180,10 @@ cdef extern from "simd/bodies.h" nogil:
         void (*max_forward)(
             void *out, void *index, const void *x, const Pool *pool, int64_t first, int64_t rows
         ) noexcept nogil
+        void (*signs)(void *signs, const void *x, int64_t n) noexcept nogil
+        void (*extreme_forward)(
+            void *out, void *index, const void *x, const void *signs, const Pool *pool,
+            int64_t first, int64_t rows) noexcept nogil
         void (*max_backward)(
             void *grad_x, const void *grad_out, const void *index, const Pool *pool,
             int64_t first, int64_t rows) noexcept nogil

@@ -26,7 +26,7 @@ LAUNCH, CPU_OPERATIONS, CPU_ELEMENTS = 2e-6, 2e11, 3e9
 
 
 #: Those whose kernels apply an activation that is no option of theirs.
-_WITH_EPILOGUE = ("max_pool_forward", "average_pool_forward")
+_WITH_EPILOGUE = ("max_pool_forward", "average_pool_forward", "batchnorm_max_pool_forward")
 
 
 def can_be_tail(op: Op, tail: Op) -> bool:

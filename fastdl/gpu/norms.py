@@ -17,14 +17,14 @@ _BLOCKS, _LEAST_ROWS = 1056, 8
 _MOMENTS, _SUMS, _SLOPES = 3, 2, 3
 
 
-def _strips(call: Call) -> tuple[int, int]:
+def _strips(call: Call, rows: int | None = None) -> tuple[int, int]:
     """The blocks of a kernel of Strip: of columns, and into how many parts the rows are cut, which
     the sizes alone decide."""
-    C = call.lengths["C"]
+    C, rows = call.lengths["C"], call.rows if rows is None else rows
     strips = -(-C // _STRIP)
     together = _DOWN * max(1, _STRIP // max(C, 1))
     most = -(-_BLOCKS // max(strips, 1))
-    return strips, max(1, min(most, call.rows // (together * _LEAST_ROWS)))
+    return strips, max(1, min(most, rows // (together * _LEAST_ROWS)))
 
 
 def _parts(call: Call, grid: tuple[int, int], doubles: int) -> Any:
@@ -69,6 +69,24 @@ def _backward(call: Call) -> None:
         slopes = call.workspace("slopes", _SLOPES * C)
         _merge(call, "batchnorm_sums_merge", *results, slopes, parts, *given, grid[1], rows)
         call.launch("batchnorm_gradient", grid, _BLOCK, grad_x, *data, slopes, constants, rows, C)
+
+
+def picked_slopes(call: Call) -> Any:
+    """The gradients of gamma and beta from picked elements, and what grad_x is made with."""
+    lengths, C = call.lengths, call.lengths["C"]
+    rows, places = (call.rows * lengths[a] * lengths[b] for a, b in ("PQ", "HW"))
+    grid, results = _strips(call, rows), (call["grad_gamma"], call["grad_beta"])
+    parts, slopes = _parts(call, grid, _SUMS), call.workspace("slopes", _SLOPES * C)
+    given = call["variance"], call["gamma"], call["epsilon"]
+    call.launch(
+        "norms.batchnorm_picked_sums", grid, _BLOCK, *results, slopes, parts, call["grad_out"],
+        call["picked"], call["mean"], *given, rows, places, C,
+    )  # fmt: skip
+    if parts is not None:
+        _merge(
+            call, "norms.batchnorm_sums_merge", *results, slopes, parts, *given, 0, grid[1], places
+        )
+    return slopes
 
 
 norms.elementwise("batchnorm_update")

@@ -3,11 +3,9 @@
  *
  * Deviations are taken from a value near the mean, so that one pass gives mean and variance without
  * cancellation. The mean of equal values is that value: a constant column has variance 0 exactly.
- * 1/sqrt(0) is taken as 0 where epsilon is 0 too.
  */
+#include "batchnorm.cuh"
 #include "columns.cuh"
-
-DEVICE double inverse_root(double variance) { return variance == 0 ? 0.0 : 1 / sqrt(variance); }
 
 /* --- batch normalisation ------------------------------------------------------------------------ */
 
@@ -68,23 +66,6 @@ KERNEL batchnorm_forward(real *out, const real *x, const real *mean, const real 
     }
 }
 
-/* What a column's gradient is made with. */
-struct Slopes {
-    real scale, center, slope;
-};
-
-/* The parameters' gradients from the column's sums of grad_out and grad_out*(x - mean), and the
- * slopes: center and slope are 0 where the statistics are constants. */
-DEVICE Slopes finish_sums(real *grad_gamma, real *grad_beta, const Sums &sums, real variance,
-                          const real *gamma, double epsilon, int64 rows, bool constants) {
-    const double root = inverse_root((double)variance + epsilon);
-    const double share = rows > 0 && !constants ? 1.0 / (double)rows : 0.0;
-    *grad_gamma = (real)(sums.second * root);
-    *grad_beta = (real)sums.first;
-    return {(real)root * (gamma ? *gamma : (real)1), (real)(sums.first * share),
-            (real)(sums.second * share * root * root)};
-}
-
 /* Statistics that are constants have no part in the gradient, NaN neither. */
 DEVICE void write_gradient(real *grad_x, const real *grad_out, const real *x, const real *mean,
                            const Strip &s, const Slopes &c, int64 C, bool constants) {
@@ -98,12 +79,8 @@ DEVICE void write_gradient(real *grad_x, const real *grad_out, const real *x, co
     }
 }
 
-/* With one part this is all: what the block has read it reads again, from a cache. */
-KERNEL batchnorm_sums(real *grad_x, real *grad_gamma, real *grad_beta, Sums *parts,
-                      const real *grad_out, const real *x, const real *mean, const real *variance,
-                      const real *gamma, double epsilon, int64 constants, int64 rows, int64 C) {
-    __shared__ Sums cells[STRIP_THREADS];
-    const Strip s = strip_of(rows, C);
+/* What a thread finds of its column's sums. */
+DEVICE Sums sums_of(const Strip &s, const real *grad_out, const real *x, const real *mean, int64 C) {
     Sums all = {};
     for (int64 first = s.row; first < s.end; first += RUN * s.step) {
         const int64 end = first + RUN * s.step < s.end ? first + RUN * s.step : s.end;
@@ -118,7 +95,16 @@ KERNEL batchnorm_sums(real *grad_x, real *grad_gamma, real *grad_beta, Sums *par
         }
         all.take({sum, product});
     }
-    combine_slots(s, cells, all);
+    return all;
+}
+
+/* With one part this is all: what the block has read it reads again, from a cache. */
+KERNEL batchnorm_sums(real *grad_x, real *grad_gamma, real *grad_beta, Sums *parts,
+                      const real *grad_out, const real *x, const real *mean, const real *variance,
+                      const real *gamma, double epsilon, int64 constants, int64 rows, int64 C) {
+    __shared__ Sums cells[STRIP_THREADS];
+    const Strip s = strip_of(rows, C);
+    combine_slots(s, cells, sums_of(s, grad_out, x, mean, C));
     if (!s.active) return;
     const Sums &total = cells[s.cell - s.slot * s.width];
     if (gridDim.y > 1) {
@@ -129,6 +115,21 @@ KERNEL batchnorm_sums(real *grad_x, real *grad_gamma, real *grad_beta, Sums *par
     const Slopes slopes = finish_sums(grad_gamma + c, grad_beta + c, total, variance[c],
                                       gamma ? gamma + c : gamma, epsilon, rows, constants);
     write_gradient(grad_x, grad_out, x, mean, s, slopes, C, constants);
+}
+
+/* Of the elements that a pooling has picked; the statistics are those of all `places`. */
+KERNEL batchnorm_picked_sums(real *grad_gamma, real *grad_beta, Slopes *slopes, Sums *parts,
+                             const real *grad_out, const real *picked, const real *mean,
+                             const real *variance, const real *gamma, double epsilon, int64 rows,
+                             int64 places, int64 C) {
+    __shared__ Sums cells[STRIP_THREADS];
+    const Strip s = strip_of(rows, C);
+    combine_slots(s, cells, sums_of(s, grad_out, picked, mean, C));
+    if (!s.active || s.slot > 0) return;
+    const int64 c = s.column;
+    if (gridDim.y > 1) parts[c * gridDim.y + blockIdx.y] = cells[s.cell];
+    else slopes[c] = finish_sums(grad_gamma + c, grad_beta + c, cells[s.cell], variance[c],
+                                 gamma ? gamma + c : gamma, epsilon, places, false);
 }
 
 KERNEL batchnorm_sums_merge(real *grad_gamma, real *grad_beta, Slopes *slopes, const Sums *parts,

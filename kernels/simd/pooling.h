@@ -17,6 +17,12 @@ typedef struct {
     /* index may be NULL */
     void (*max_forward)(void *out, void *index, const void *x, const Pool *pool, int64_t first,
                         int64_t rows);
+    /* signs (n) = 1, -1 or 0 for x (n). */
+    void (*signs)(void *signs, const void *x, int64_t n);
+    /* The largest element of a channel whose sign (C) is 1, the smallest where it is -1, the first
+     * where it is 0. */
+    void (*extreme_forward)(void *out, void *index, const void *x, const void *signs,
+                            const Pool *pool, int64_t first, int64_t rows);
     void (*max_backward)(void *grad_x, const void *grad_out, const void *index, const Pool *pool,
                          int64_t first, int64_t rows);
     /* of the elements that count; `sum_*`: not divided by their number */

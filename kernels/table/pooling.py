@@ -1,11 +1,11 @@
-"""Pooling of images: the largest or the mean of each window."""
+"""Pooling of images: the largest or the mean of each window, or the largest when normalised."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from fastdl.kernels.table.vocabulary import choice, declare, in_, integer, out
+from fastdl.kernels.table.vocabulary import choice, declare, in_, integer, number, out
 
 _WINDOW = (
     integer("pool_height", low=1, high=2**24),
@@ -86,5 +86,44 @@ declare(
     out("grad_x", "B H W C"),
     in_("grad_out", "B P Q C"),
     *_WINDOW,
+    geometry=_pooled,
+)
+
+_EPSILON = number("epsilon", 1e-3, 0.0)
+
+declare(
+    "batchnorm_max_pool_forward",
+    "out = max_pool_forward(batchnorm_forward(x)); picked = the elements of x that it comes from, "
+    "of a window the largest where gamma is positive, the smallest where it is negative, the first "
+    "where it is 0; index = their places.",
+    out("out", "B P Q C"),
+    out("picked", "B P Q C"),
+    out("index", "B P Q C"),
+    in_("x", "B H W C"),
+    in_("mean", "C"),
+    in_("variance", "C"),
+    in_("gamma", "C", optional=True),
+    in_("beta", "C", optional=True),
+    *_WINDOW,
+    _EPSILON,
+    geometry=_pooled,
+    runs_tails=True,
+    backward=("batchnorm_max_pool_backward",),
+)
+declare(
+    "batchnorm_max_pool_backward",
+    "Gradients of batchnorm_max_pool_forward, through the statistics of x.",
+    out("grad_x", "B H W C"),
+    out("grad_gamma", "C"),
+    out("grad_beta", "C"),
+    in_("grad_out", "B P Q C"),
+    in_("picked", "B P Q C"),
+    in_("index", "B P Q C"),
+    in_("x", "B H W C"),
+    in_("mean", "C"),
+    in_("variance", "C"),
+    in_("gamma", "C", optional=True),
+    *_WINDOW,
+    _EPSILON,
     geometry=_pooled,
 )

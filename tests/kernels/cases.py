@@ -22,6 +22,12 @@ from fastdl.kernels.table import OPS, Op, Option
 
 DTYPES = (np.float32, np.float64)
 
+#: Ops whose mean and variance are those of their x, as gradients go through them.
+NORMALISED_BY_BATCH = (
+    "batchnorm_forward", "batchnorm_backward",
+    "batchnorm_max_pool_forward", "batchnorm_max_pool_backward",
+)  # fmt: skip
+
 #: Ops with a kernel; that none is missing is a test of its own.
 NAMES = tuple(name for name in OPS if name in registered_ops())
 
@@ -269,7 +275,7 @@ def draw_inputs(op: Op, lengths, options, optional=True, seed=0) -> dict[str, np
 def consistent(op: Op, inputs, lengths, options):
     """The same inputs, those that are a function of others replaced by it."""
     inputs = dict(inputs)
-    if op.name in ("batchnorm_forward", "batchnorm_backward"):
+    if op.name in NORMALISED_BY_BATCH:
         inputs["mean"], inputs["variance"] = oracle.batchnorm_statistics(inputs["x"])
     if inputs.get("average") is not None:
         inputs["square"] = inputs["square"] + inputs["average"] ** 2
@@ -441,7 +447,7 @@ def _norm_bound(case: Case, name: str, value):
     """Figures of the numeric bounds, which are for float32, in units of its epsilon."""
     ulps = 5.0 if "batchnorm" in case.op.name else 4.2
     if name in ("grad_gamma", "grad_beta"):
-        rows = math.prod(case.lengths["B"])
+        rows = math.prod((*case.lengths["B"], *(case.lengths.get(axis, 1) for axis in "PQ")))
         return 8 * math.ceil(math.log2(rows + 2)) * math.sqrt(rows + 1)
     size = np.abs(value).max(initial=1.0)
     if name == "grad_x":  # a difference of three parts, each of the size of grad_out*gamma*rstd

@@ -7,6 +7,7 @@ import oracle
 import pytest
 from cases import (
     NAMES,
+    NORMALISED_BY_BATCH,
     complete,
     draw_inputs,
     needs_outputs,
@@ -70,7 +71,7 @@ def forward(op, inputs, options, given=None):
     """All outputs of the kernel, by name; statistics that an op differentiates through are made
     anew from its x."""
     inputs = dict(inputs)
-    if op.name == "batchnorm_forward":
+    if op.name in NORMALISED_BY_BATCH:
         inputs["mean"], inputs["variance"] = kernels.batchnorm_statistics(inputs["x"])
     given = {name: array.copy() for name, array in (given or {}).items()}
     results = getattr(kernels, op.name)(**inputs, **options, **given)

@@ -6,6 +6,9 @@ import math
 
 import numpy as np
 
+from oracle.common import _rows
+from oracle.norms import batchnorm_forward
+
 
 def _windows(x_shape, out_shape, size, stride, padding):
     """Each window: (its place p, q; its rows and columns in x; the numbers of its places)."""
@@ -35,16 +38,25 @@ def _pool_sizes(pool_height, pool_width, stride_height, stride_width, padding):
     return (pool_height, pool_width), (stride_height, stride_width), padding
 
 
-def max_pool_forward(x, pool_height, pool_width, stride_height, stride_width, padding="valid"):
-    sizes = _pool_sizes(pool_height, pool_width, stride_height, stride_width, padding)
+def _largest(x, key, *sizes):
+    """The elements of x whose keys are the largest of their windows, and their places."""
     out = np.empty(_pooled_shape(x.shape, *sizes))
     index = np.empty(out.shape)
     for p, q, (rows, columns), place in _windows(x.shape, out.shape, *sizes):
-        window = x[..., rows, columns, :].reshape(*x.shape[:-3], place.size, x.shape[-1])
-        first = window.argmax(-2)  # the first NaN, where there is one
+        keys, window = (
+            a[..., rows, columns, :].reshape(*x.shape[:-3], place.size, x.shape[-1])
+            for a in (key, x)
+        )
+        first = keys.argmax(-2)  # the first NaN, where there is one
         out[..., p, q, :] = np.take_along_axis(window, first[..., None, :], -2)[..., 0, :]
         index[..., p, q, :] = place.ravel()[first]
     return out, index
+
+
+def max_pool_forward(x, pool_height, pool_width, stride_height, stride_width, padding="valid"):
+    return _largest(
+        x, x, *_pool_sizes(pool_height, pool_width, stride_height, stride_width, padding)
+    )
 
 
 def max_pool_backward(
@@ -78,3 +90,26 @@ def average_pool_backward(
         part = grad_out[..., p, q, :] / place.size
         grad_x[..., rows, columns, :] += part[..., None, None, :]
     return grad_x
+
+
+def batchnorm_max_pool_forward(
+    x, mean, variance, gamma=None, beta=None, *,
+    pool_height, pool_width, stride_height, stride_width, padding="valid", epsilon=1e-3,
+):  # fmt: skip
+    sizes = _pool_sizes(pool_height, pool_width, stride_height, stride_width, padding)
+    picked, index = _largest(x, x if gamma is None else x * np.sign(gamma), *sizes)
+    return batchnorm_forward(picked, mean, variance, gamma, beta, epsilon), picked, index
+
+
+def batchnorm_max_pool_backward(
+    grad_out, picked, index, x, mean, variance, gamma=None, *,
+    pool_height, pool_width, stride_height, stride_width, padding="valid", epsilon=1e-3, lengths,
+):  # fmt: skip
+    sizes = _pool_sizes(pool_height, pool_width, stride_height, stride_width, padding)
+    grad = max_pool_backward(grad_out, index, *sizes[0], *sizes[1], padding, lengths=lengths)
+    root = np.sqrt(variance + epsilon)
+    places = max(math.prod(x.shape[:-1]), 1)
+    grad_gamma = _rows(grad_out * (picked - mean) / root).sum(0)
+    grad_beta = _rows(grad_out).sum(0)
+    centered = grad - grad_beta / places - (x - mean) / root * grad_gamma / places
+    return centered / root * (1.0 if gamma is None else gamma), grad_gamma, grad_beta
