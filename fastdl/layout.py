@@ -63,6 +63,9 @@ class Buffers:
         for tensor in map(root, fetches):
             last[tensor] = len(steps)
         self.shares.update(self._inplace(steps, first, last))
+        for i, step in enumerate(steps):
+            if isinstance(step.node, Repeat):
+                self.shares.update(self._inplace_sequences(step, i, first, last))
         self.bytes_in_all = sum(self._bytes(t) for t in first)
         offsets, self.bytes = self._pack(first, last)
         block = aligned(self.bytes, np.uint8)
@@ -191,6 +194,39 @@ class Buffers:
                         break
         return shares
 
+    def _inplace_sequences(
+        self, step: Step, at: int, first: dict[Tensor, int], last: dict[Tensor, int]
+    ) -> dict[Tensor, Tensor]:
+        """Which sequences that a repeat writes take over, block by block, the memory of one that it
+        reads and nobody needs afterwards."""
+        repeat: Any = step.node
+        shares: dict[Tensor, Tensor] = {}
+        read_whole = {root(t) for inner in step.body for t in _touched(inner.nodes)}
+        places = {id(node): i for i, inner in enumerate(step.body) for node in inner.nodes}
+        for inner, whole in repeat.collected.items():
+            for part, sequence in repeat.slices.items():
+                source = root(sequence)
+                parts = {t for t, other in repeat.slices.items() if root(other) is source}
+                if (
+                    whole in first
+                    and source in first
+                    and last[source] == at
+                    and source not in read_whole
+                    and source not in shares.values()
+                    and part.dtype == inner.dtype
+                    and self._bytes(part) == self._bytes(inner)
+                    and (part.shape[0] is None) == (inner.shape[0] is None)
+                    and all(
+                        _precedes(node, inner, places)
+                        for body in step.body
+                        for node in body.nodes
+                        if parts & {root(t) for t in node.inputs.values()}
+                    )
+                ):
+                    shares[whole] = source
+                    break
+        return shares
+
     def _pack(
         self, first: dict[Tensor, int], last: dict[Tensor, int]
     ) -> tuple[dict[Tensor, int], int]:
@@ -223,6 +259,14 @@ def touched(nodes: Iterable[Node]) -> Iterator[Tensor]:
     """What nodes read and write."""
     for node in nodes:
         yield from map(root, (*node.inputs.values(), *node.outputs.values()))
+
+
+def _precedes(node: Node, tensor: Tensor, places: dict[int, int]) -> bool:
+    """Whether this op has read what it reads when the tensor is written, element by element."""
+    maker = tensor.node
+    if node is maker:
+        return node.op is not None and node.op.inplace
+    return places[id(node)] < places.get(id(maker), 0)
 
 
 @dataclass

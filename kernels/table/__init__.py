@@ -27,7 +27,7 @@ output's gradient.
 
 An op marked ``elementwise`` can also run as a *tail*: on a stretch of elements that a product (an
 op marked ``runs_tails``) has just finished, while they are in the cache. One marked ``inplace`` may
-write ``out`` over ``x``.
+write each output over any input of its shape.
 """
 
 from fastdl.kernels.table import (  # noqa: F401  (importing a family declares its ops)

@@ -111,6 +111,7 @@ declare(
     *_OPTIONS,
     backward=("lstm_step_backward",),
     geometry=_gates(4),
+    inplace=True,
 )
 declare(
     "lstm_step_backward",
@@ -124,6 +125,7 @@ declare(
     in_("carry", "B U"),
     *_OPTIONS,
     geometry=_gates(4),
+    inplace=True,
 )
 declare(
     "gru_step_forward",
@@ -139,6 +141,7 @@ declare(
     *_OPTIONS,
     backward=("gru_step_backward",),
     geometry=_gates(3),
+    inplace=True,
 )
 declare(
     "gru_step_backward",
@@ -152,4 +155,5 @@ declare(
     in_("state", "B U"),
     *_OPTIONS,
     geometry=_gates(3),
+    inplace=True,
 )

@@ -9,14 +9,6 @@ from fastdl import Input, Model, Sequential, layers, ops
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture
-def float64():
-    fastdl.set_floatx("float64")
-    fastdl.set_seed(0)
-    yield
-    fastdl.set_floatx("float32")
-
-
 def softmax(x):
     e = np.exp(x - x.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)

@@ -18,14 +18,6 @@ from fastdl.layers import (
 )
 
 
-@pytest.fixture
-def float64():
-    fastdl.set_floatx("float64")
-    fastdl.set_seed(0)
-    yield
-    fastdl.set_floatx("float32")
-
-
 def result(layer, x):
     model = fastdl.Sequential([layer])
     model.build((None, *x.shape[1:]))
