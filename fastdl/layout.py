@@ -201,7 +201,7 @@ class Buffers:
         reads and nobody needs afterwards."""
         repeat: Any = step.node
         shares: dict[Tensor, Tensor] = {}
-        read_whole = {root(t) for inner in step.body for t in _touched(inner.nodes)}
+        read_whole = {root(t) for inner in step.body for t in touched(inner.nodes)}
         places = {id(node): i for i, inner in enumerate(step.body) for node in inner.nodes}
         for inner, whole in repeat.collected.items():
             for part, sequence in repeat.slices.items():
