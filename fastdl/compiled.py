@@ -22,7 +22,7 @@ from fastdl import runtime
 from fastdl.arena import consolidate
 from fastdl.data import is_on_gpu, known_to
 from fastdl.graph import prune, root
-from fastdl.kernels import eager
+from fastdl.kernels import values
 from fastdl.kernels.step import Caller, Step
 from fastdl.layers.base import Layer, flatten, map_structure
 from fastdl.lowering import lower
@@ -321,7 +321,7 @@ class CompiledStep(Caller):
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs the step, whatever it is called with."""
-        if eager.is_tracing():
+        if values.is_tracing():
             return self.function(*args, **kwargs)
         leaves = flatten(args) if not kwargs else [*flatten(args), *flatten(kwargs)]
         arrays: list[np.ndarray] = []

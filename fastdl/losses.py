@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastdl._names import Hinted, lookup, snake_case, split_config
-from fastdl.kernels import eager
+from fastdl.kernels import values
 from fastdl.tensor import Shape, Tensor, apply, constant
 from fastdl.trace import batch_hint, reshape
 
@@ -251,7 +251,9 @@ def _before(tensor: Tensor, activation: str) -> Tensor | None:
         name, before = tensor.logits or ("", None)
         if name != f"{activation}_forward":
             return None
-        log = eager.current_log()  # where a tape watches the output alone, the loss is its function
+        log = (
+            values.current_log()
+        )  # where a tape watches the output alone, the loss is its function
         return None if log is not None and log.follows(tensor) > log.follows(before) else before
     node = _same(tensor).node
     return node.inputs["x"] if node is not None and node.name == f"{activation}_forward" else None

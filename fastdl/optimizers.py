@@ -17,7 +17,7 @@ import numpy as np
 from fastdl import schedules
 from fastdl._names import lookup, refuse_unknown, split_config
 from fastdl.arena import consolidate, parallel
-from fastdl.kernels import eager
+from fastdl.kernels import values
 from fastdl.kernels.updates import Updates
 from fastdl.lowering import update_steps
 from fastdl.schedules import LearningRateSchedule
@@ -258,7 +258,7 @@ class Optimizer:
         array([0.9, 1.9], dtype=float32)
         """
         pairs = list(grads_and_vars)
-        if not eager.is_tracing() and pairs and type(pairs[0]) is tuple:
+        if not values.is_tracing() and pairs and type(pairs[0]) is tuple:
             gradients = [pair[0] for pair in pairs]
             key, variables, updates = self._prepared
             if (
@@ -365,7 +365,7 @@ def _penalties(variable: Variable, regularized: bool) -> tuple[float, float]:
 def _like(gradient: Tensor, variable: Variable) -> Tensor:
     """The gradient as the update reads it: contiguous, of the weight's type."""
     array = np.require(gradient.value, variable.value.dtype, ["C", "A"])
-    return gradient if array is gradient.value else eager.wrap(array)
+    return gradient if array is gradient.value else values.wrap(array)
 
 
 class SGD(Optimizer):

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdl.kernels import eager
+from fastdl.kernels import values
 from fastdl.kernels.table import OPS, Op
 from fastdl.shaping import getitem, stack
 from fastdl.tensor import Shape, Tensor, apply
@@ -46,7 +46,7 @@ def filled(shape: Shape, value: float = 0.0, like: Tensor | None = None) -> Tens
     if like is not None and is_eager(like):
         rows = like.shape[0] or 0
         whole = tuple([rows if n is None else n for n in shape])
-        return eager.wrap(np.full(whole, value, like.value.dtype))
+        return values.wrap(np.full(whole, value, like.value.dtype))
     return record(Node(OPS["fill"], {}, {"value": value}, {"out": Tensor(shape)})).outputs["out"]
 
 
@@ -103,7 +103,7 @@ def repeat(
 
 def is_eager(x: Tensor) -> bool:
     """Whether ops on this tensor are computed at once."""
-    return x._value is not None and not eager.is_tracing()
+    return x._value is not None and not values.is_tracing()
 
 
 def _same_draws(count: int) -> Iterator[int]:

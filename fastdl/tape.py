@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastdl.graph import differentiate, root
-from fastdl.kernels import eager
+from fastdl.kernels import eager, values
 from fastdl.layers.base import flatten
 from fastdl.tensor import Tensor, Variable, constant
 from fastdl.trace import Node, Trace, current_trace
@@ -58,17 +58,17 @@ class GradientTape:
         if self._open or self._log is not None or self._trace is not None or self._used:
             raise RuntimeError("GradientTape: a tape can be entered once only; make a new one")
         self._open = True
-        if eager.is_tracing():
+        if values.is_tracing():
             trace = current_trace()
             if not isinstance(trace, Trace):
                 raise RuntimeError("GradientTape: cannot be used inside a layer's call")
             self._trace = trace
             self._first = len(trace.nodes)
             return self
-        log = eager.current_log()
+        log = values.current_log()
         self._outermost = log is None
         if log is None:
-            log = eager.Log(self._weights)
+            log = values.Log(self._weights)
             log.open()
         elif self._weights:
             log.follow_weights()

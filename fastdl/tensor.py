@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastdl import runtime
-from fastdl.kernels import eager
-from fastdl.kernels.eager import Value, apply
+from fastdl.kernels import values
+from fastdl.kernels.eager import apply
+from fastdl.kernels.values import Value
 
 if TYPE_CHECKING:
     from fastdl.trace import Node
@@ -317,7 +318,7 @@ class Variable(Tensor):
         RuntimeError
             In a compiled step, which would do it only when it is traced.
         """
-        if eager.is_tracing():
+        if values.is_tracing():
             from fastdl.trace import current_trace
 
             trace: Any = current_trace()
@@ -363,7 +364,7 @@ def constant(value: Any, dtype: Any = None) -> Tensor:
     >>> constant([1, 2]).numpy()
     array([1, 2])
     """
-    return eager.wrap(np.array(_as_value(value, dtype)))
+    return values.wrap(np.array(_as_value(value, dtype)))
 
 
 _TYPES = frozenset(map(np.dtype, ("float32", "float64", "int64")))
@@ -394,4 +395,4 @@ def from_dlpack(array: Any) -> Tensor:
     """
     if not hasattr(array, "__dlpack__"):
         raise TypeError(f"from_dlpack: {type(array).__name__} has no __dlpack__")
-    return eager.wrap(_as_value(np.from_dlpack(array), None))
+    return values.wrap(_as_value(np.from_dlpack(array), None))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdl.kernels import eager
+from fastdl.kernels import eager, values
 from fastdl.kernels.table import OPS, Op
 from fastdl.tensor import Shape, Tensor, Variable, constant
 
@@ -129,13 +129,13 @@ class Trace:
 
     def __enter__(self) -> Trace:
         self._before = _state.trace
-        self._traced_before = eager.set_tracing(True)
+        self._traced_before = values.set_tracing(True)
         _state.trace = self
         return self
 
     def __exit__(self, *exc: object) -> None:
         _state.trace = self._before
-        eager.set_tracing(self._traced_before)
+        values.set_tracing(self._traced_before)
 
     def call_of(self, layer: Any, training: bool | None) -> contextlib.AbstractContextManager[Any]:
         """Is open while a layer is called."""
@@ -315,10 +315,10 @@ def reshape(x: Tensor, shape: Shape) -> Tensor:
         new[new.index(-1)] = old // rest if rest else 0
     if math.prod(new) != old or any(s < 0 for s in new):
         raise ValueError(f"reshape: {x.shape} does not fit into {shape}")
-    if x._value is not None and not eager.is_tracing():
-        result: Tensor = eager.wrap(_own_array(x).reshape(new))
+    if x._value is not None and not values.is_tracing():
+        result: Tensor = values.wrap(_own_array(x).reshape(new))
         before = x.shape
-        eager.write_pullback([x], [result], lambda g: [reshape(g, before)])
+        values.write_pullback([x], [result], lambda g: [reshape(g, before)])
         return result
     out = Tensor(((None,) if batched else ()) + tuple(new), x.dtype)
     record(Node(None, {"x": x}, {}, {"out": out}))
@@ -342,8 +342,8 @@ def wrong_batch(rows: int, wanted: int | None) -> ValueError:
 
 def stop_gradient(x: Tensor) -> Tensor:
     """The same values, through which no gradient flows."""
-    if x._value is not None and not eager.is_tracing():
-        return eager.wrap(_own_array(x))
+    if x._value is not None and not values.is_tracing():
+        return values.wrap(_own_array(x))
     out = Tensor(x.shape, x.dtype)
     record(Node(None, {"x": x}, {"stop": True}, {"out": out}))
     return out
@@ -354,4 +354,5 @@ def _own_array(x: Tensor) -> np.ndarray:
     return x.numpy() if isinstance(x, Variable) else x._value
 
 
-eager.set_hooks(Tensor, _call_symbolic, _draw)
+values.set_tensor_type(Tensor)
+eager.set_hooks(_call_symbolic, _draw)

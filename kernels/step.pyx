@@ -11,13 +11,13 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from fastdl.kernels.dispatch cimport bodies_of
-from fastdl.kernels.eager cimport Value, is_traced, make
 from fastdl.kernels.program cimport (
     WORTH_RELEASING, Program, Stretch, fits, point_at, share_of_stretch,
 )
 from fastdl.kernels.runner cimport (
     Context, Kernel, Numbers, Op, Team, is_forced, note_run, team_start, threads_now,
 )
+from fastdl.kernels.values cimport Value, is_traced, make
 
 cnp.import_array()
 

@@ -9,8 +9,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from fastdl.kernels.call cimport Function, allocate
-from fastdl.kernels.eager cimport Value
 from fastdl.kernels.runner cimport Context, Op, Stage, run_staged
+from fastdl.kernels.values cimport Value
 
 cnp.import_array()
 

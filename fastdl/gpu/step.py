@@ -15,7 +15,7 @@ from fastdl.gpu import device
 from fastdl.gpu.core import CONTEXT
 from fastdl.gpu.memory import stay
 from fastdl.gpu.program import TYPES, Program
-from fastdl.kernels.eager import wrap
+from fastdl.kernels.values import wrap
 
 __all__ = ["Step"]
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastdl import initializers, regularizers, runtime
 from fastdl._names import refuse_unknown, snake_case
-from fastdl.kernels import eager
+from fastdl.kernels import values
 from fastdl.tensor import Shape, Tensor, Variable, changes
 from fastdl.trace import Call, Trace, current_trace, inside, reshape
 
@@ -274,7 +274,7 @@ class Layer:
         training : bool, optional
             Whether to behave as in training; by default as the layer around it, else not.
         """
-        if not eager.is_tracing():
+        if not values.is_tracing():
             if type(x) is not Tensor:
                 x = self._take(x)
                 symbolic = any(t._value is None for t in flatten(x))
@@ -286,11 +286,11 @@ class Layer:
         if isinstance(trace, Trace):
             with trace.call_of(self, training):
                 return self._trace(x, training)
-        before = eager.set_tracing(True)
+        before = values.set_tracing(True)
         try:
             return self._trace(x, training)
         finally:
-            eager.set_tracing(before)
+            values.set_tracing(before)
 
     def _trace(self, x: Any, training: bool | None) -> Any:
         """`__call__` on symbolic tensors."""
@@ -348,7 +348,7 @@ class Layer:
                 f"{self.name}: wants tensors or arrays of real numbers, got "
                 f"{type(x).__name__ if array.dtype.kind == 'O' else array.dtype}"
             )
-        return eager.wrap(np.asarray(array, self._float_type(), order="C"))
+        return values.wrap(np.asarray(array, self._float_type(), order="C"))
 
     def _float_type(self) -> Any:
         """The float type of the weights; the default one where there are none."""
