@@ -21,7 +21,10 @@ DRIVER = sorted(Path(__file__).parent.glob("*.c"))
 SOURCES = Path(__file__).parents[2] / "kernels"
 
 # As in setup.py.
-FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"]
+FLAGS = [
+    *("-O3", "-fno-schedule-insns", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
+    "-Wno-psabi",
+]
 
 REAL_BITS = pytest.mark.parametrize("real_bits", [32, 64])
 
