@@ -17,11 +17,12 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from fastdl.arguments import FitData, check_counts, fit_data, whole
 from fastdl.callbacks import CallbackList, History
 from fastdl.kernels import runner
 from fastdl.model import Busy, Model
 from fastdl.progress import Progress, format_logs, format_seconds
-from fastdl.training import NOT_FINITE, FitData, Run, check_counts, fit_data, not_finite, whole
+from fastdl.training import NOT_FINITE, Run, not_finite
 
 __all__ = ["FitManyError", "SharedData", "fit_all", "fit_many"]
 

@@ -9,15 +9,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastdl import optimizers, runtime, saving, serialization, training
+from fastdl import evaluation, optimizers, runtime, saving, serialization, training
 from fastdl._names import hinted
 from fastdl.arena import consolidate
+from fastdl.arguments import whole
 from fastdl.callbacks import History
 from fastdl.data import as_array, as_rows, by_dlpack
 from fastdl.functional import Functional
 from fastdl.graph import label_count
 from fastdl.layers.base import Layer, as_shape, flatten
 from fastdl.programs import compiled, making
+from fastdl.progress import Progress
 from fastdl.streaming import StreamRun
 from fastdl.summary import describe
 from fastdl.targets import Setup, Target
@@ -470,14 +472,14 @@ several
             The loss before the update; with metrics a list, loss first, or a dict if asked for.
         """
         with Busy(self):
-            logs = training.train_on_batch(self, x, y, sample_weight, class_weight)
+            logs = evaluation.train_on_batch(self, x, y, sample_weight, class_weight)
         return _scalars(logs, return_dict)
 
     def test_on_batch(
         self, x: Any, y: Any, sample_weight: Any = None, return_dict: bool = False
     ) -> Any:
         """Loss and metrics of one batch; see `train_on_batch`."""
-        return _scalars(training.test_on_batch(self, x, y, sample_weight), return_dict)
+        return _scalars(evaluation.test_on_batch(self, x, y, sample_weight), return_dict)
 
     @hinted
     def evaluate(
@@ -513,8 +515,8 @@ several
         RuntimeError
             If the batches fail, or end before ``steps``.
         """
-        logs = training.evaluate(self, x, y, batch_size, sample_weight, steps)
-        if training.Progress(None, verbose).level:
+        logs = evaluation.evaluate(self, x, y, batch_size, sample_weight, steps)
+        if Progress(None, verbose).level:
             print(" - ".join(f"{name}: {value:.4f}" for name, value in logs.items()))
         return _scalars(logs, return_dict)
 
@@ -546,7 +548,7 @@ several
             result = quick(x)
             if result is not None:
                 return result
-        results = training.predict(self, x, batch_size, steps)
+        results = evaluation.predict(self, x, batch_size, steps)
         return results[0] if len(results) == 1 else results
 
     def next_seed(self) -> int:
@@ -570,7 +572,7 @@ several
             Makes the programs for training and prediction with batches of so many rows first.
         """
         if batch_size is not None:
-            rows = training.whole("batch_size", batch_size, 1)
+            rows = whole("batch_size", batch_size, 1)
             if self._optimizer is not None:
                 compiled(self, "train", rows)
             compiled(self, "predict", rows)

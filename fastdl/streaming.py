@@ -26,7 +26,7 @@ from fastdl.callbacks.norms import NormRecorder
 from fastdl.data import Rows
 from fastdl.diagnosis import BatchWatch
 from fastdl.kernels.course import epoch_order
-from fastdl.metrics.base import plain
+from fastdl.metrics.base import plain_logs
 from fastdl.programs import Compiled, compiled
 from fastdl.progress import Progress
 
@@ -254,7 +254,7 @@ class _Epoch:
         if kept and self.kept:
             whole = [np.concatenate(parts) for parts in zip(*self.kept, strict=True)]
             logs.update(self.program.kept_logs(whole))
-        return {name: plain(value) for name, value in logs.items()}
+        return plain_logs(logs)
 
 
 class StreamRun:

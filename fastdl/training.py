@@ -1,6 +1,6 @@
-"""The loops: fit, evaluate, predict. Data in, a Program runs, logs out.
+"""The loop of fit: data in, a Program runs over many epochs, logs out.
 
-`fit` hands whole epochs to the native `Course` and comes back to Python only where somebody
+It hands whole epochs to the native `Course` and comes back to Python only where somebody
 listens: for callbacks, for the progress line some ten times a second, and for signals.
 """
 
@@ -11,45 +11,36 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastdl import resume
+from fastdl.arguments import (
+    INFERENCE_BATCH,
+    FitData,
+    check_counts,
+    fit_data,
+    rows_for,
+    validation_rows,
+    whole,
+)
 from fastdl.callbacks import BackupAndRestore, CallbackList, History, TerminateOnNaN
 from fastdl.callbacks import Progress as ProgressCallback
 from fastdl.callbacks.norms import NormRecorder
-from fastdl.data import (
-    Rows,
-    as_inputs,
-    as_targets,
-    as_weights,
-    hold_out,
-    is_on_gpu,
-    known_to,
-    labels_of,
-    take,
-)
+from fastdl.data import Rows
 from fastdl.diagnosis import Watch
 from fastdl.kernels.course import Course
-from fastdl.metrics.base import plain
+from fastdl.metrics.base import plain_logs
 from fastdl.programs import Compiled, compiled
 from fastdl.progress import Progress, resolve_verbose
-from fastdl.streaming import StreamRun, evaluate_batches, inputs_of, is_stream
-from fastdl.tensor import changes
+from fastdl.streaming import StreamRun, is_stream
 
 if TYPE_CHECKING:
     from fastdl.model import Model
 
-__all__ = [
-    "NOT_FINITE", "FitData", "Run", "check_counts", "evaluate", "fit", "fit_data", "not_finite",
-    "predict", "test_on_batch", "train_on_batch", "whole",
-]  # fmt: skip
-
-#: Rows of a batch of evaluate and predict, where the user does not say.
-INFERENCE_BATCH = 256
+__all__ = ["NOT_FINITE", "Run", "fit", "not_finite"]
 
 #: What to do about a loss that is not finite.
 NOT_FINITE = (
@@ -57,9 +48,6 @@ NOT_FINITE = (
 )
 
 _FOREVER = 1e9
-
-
-# --- fit ----------------------------------------------------------------------------------------
 
 
 def fit(
@@ -98,12 +86,12 @@ def fit(
                 raise ValueError(f"fit: {name} is for arrays, but x gives batches")
 
         def rows_of(model: Model, x: Any, y: Any, weight: Any) -> Rows:
-            return _rows(model, x, y, weight, class_weight)
+            return rows_for(model, x, y, weight, class_weight)
 
         if steps_per_epoch is not None:
             whole("steps_per_epoch", steps_per_epoch, 1)
         if validation_data is not None and not is_stream(validation_data):
-            validation_data = _validation_rows(model, validation_data)
+            validation_data = validation_rows(model, validation_data)
         run: Run | StreamRun = StreamRun(
             *(model, x, rows_of, steps_per_epoch, validation_data, validation_steps),
             *(int(epochs), int(initial_epoch), bool(shuffle), listeners),
@@ -144,48 +132,6 @@ def not_finite(history: History) -> tuple[str, float, int] | None:
                 if not math.isfinite(loss):
                     return what, loss, epoch
     return None
-
-
-def check_counts(batch_size: Any, epochs: Any, initial_epoch: Any) -> None:
-    """Refuses what are no counts."""
-    whole("batch_size", batch_size, 1)
-    whole("epochs", epochs, 0)
-    whole("initial_epoch", initial_epoch, 0)
-
-
-@dataclass
-class FitData:
-    """The rows that a fit trains on, those that it validates on, and what is said about them."""
-
-    rows: Rows
-    validation: Rows | None
-    note: str = ""
-
-
-def fit_data(
-    model: Model,
-    x: Any,
-    y: Any,
-    validation_split: float = 0.0,
-    validation_data: Any = None,
-    class_weight: Mapping[int, float] | str | None = None,
-    sample_weight: Any = None,
-    stratify: bool = False,
-) -> FitData:
-    """The arguments of `Model.fit` that are data, converted and checked for this model."""
-    rows = _rows(model, x, y, sample_weight, class_weight)
-    if validation_data is not None:
-        return FitData(rows, _validation_rows(model, validation_data))
-    if not validation_split:
-        return FitData(rows, None)
-    labels = labels_of(known_to("cpu", rows.targets[0])) if stratify else None
-    first, last = hold_out(rows.count, validation_split, labels)
-    held = take(rows, last)
-    which = (
-        f"last rows of each label, {held.count} in all," if stratify else f"last {held.count} rows"
-    )
-    note = f"held out the {which} for validation"
-    return FitData(take(rows, first), held, note)
 
 
 class Run:
@@ -441,7 +387,7 @@ class Run:
         return self.step.squares(self.totals)
 
     def _train_logs(self) -> dict[str, float]:
-        return _floats(self.step.logs(self.totals))
+        return plain_logs(self.step.logs(self.totals))
 
     def _epoch_logs(self, epoch: int) -> dict[str, float]:
         logs = self._logs(self.course.history[epoch - self.first])
@@ -449,7 +395,7 @@ class Run:
         if self.check is not None:
             later = self.check.kept_logs(self.kept_check)
             logs.update({f"val_{name}": value for name, value in later.items()})
-        return _floats(logs)
+        return plain_logs(logs)
 
     def _logs(self, totals: np.ndarray) -> dict[str, Any]:
         logs = self.step.logs(totals[..., : self.train_totals])
@@ -480,138 +426,3 @@ def _progress(batches: int | None, verbose: str | int, listeners: CallbackList) 
         if isinstance(callback, ProgressCallback):
             return Progress(batches, callback.verbose, callback.stream)
     return Progress(batches, verbose)
-
-
-def _rows(
-    model: Model, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | str | None
-) -> Rows:
-    if y is None:
-        hint = "; call it, to have the batches that it gives" if callable(x) else ""
-        raise ValueError(f"y must be given: x is {type(x).__name__}{hint}")
-    x, y, sample_weight = (known_to(model.backend, value) for value in (x, y, sample_weight))
-    model.build_for(x)
-    inputs = as_inputs(x, model.input_names, model.row_shapes, model.input_classes)
-    targets = as_targets(y, model.targets)
-    rows = Rows(inputs, targets, as_weights(sample_weight, class_weight, targets, model.targets))
-    if rows.count == 0:
-        raise ValueError(f"there are no rows: x has shape {inputs[0].shape}")
-    return rows
-
-
-def _validation_rows(model: Model, data: Any) -> Rows:
-    if not isinstance(data, Sequence) or len(data) not in (2, 3):
-        what = "batches, which are for fits on batches" if is_stream(data) else type(data).__name__
-        raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), got {what}")
-    return _rows(model, data[0], data[1], data[2] if len(data) == 3 else None, None)
-
-
-def whole(name: str, value: Any, low: int) -> int:
-    """The value as an int, or an error that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}")
-    return int(value)
-
-
-def _floats(logs: dict[str, Any]) -> dict[str, Any]:
-    return {name: plain(value) for name, value in logs.items()}
-
-
-# --- single batches, evaluation, prediction -----------------------------------------------------
-
-
-def train_on_batch(
-    model: Model, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | str | None
-) -> dict[str, float]:
-    """See `Model.train_on_batch`."""
-    rows = _rows(model, x, y, sample_weight, class_weight)
-    optimizer = model.optimizer
-    program = compiled(model, "train", rows.count, rows.weighted)
-    logs = _run(
-        program,
-        rows,
-        step=optimizer.iterations + 1,
-        seed=model.seed,
-        learning_rate=optimizer.learning_rate,
-    )
-    optimizer.iterations += 1
-    return logs
-
-
-def test_on_batch(model: Model, x: Any, y: Any, sample_weight: Any) -> dict[str, float]:
-    """The logs of one batch, without training."""
-    rows = _rows(model, x, y, sample_weight, None)
-    return _run(compiled(model, "evaluate", rows.count, rows.weighted), rows)
-
-
-def evaluate(
-    model: Model, x: Any, y: Any, batch_size: int | None, sample_weight: Any, steps: int | None
-) -> dict[str, float]:
-    """See `Model.evaluate`."""
-    if y is None and is_stream(x):
-        if sample_weight is not None:
-            raise ValueError("evaluate: sample_weight is for arrays, but x gives batches")
-        return evaluate_batches(model, x, _rows_of, _steps("evaluate", steps))
-    if steps is not None:
-        raise ValueError("evaluate: steps is for batches, not arrays")
-    rows = _rows(model, x, y, sample_weight, None)
-    batch = INFERENCE_BATCH if batch_size is None else whole("batch_size", batch_size, 1)
-    batch = min(batch, rows.count)
-    return _run(compiled(model, "evaluate", batch, rows.weighted), rows, batch)
-
-
-def _rows_of(model: Model, x: Any, y: Any, weight: Any) -> Rows:
-    return _rows(model, x, y, weight, None)
-
-
-def _steps(name: str, steps: int | None) -> int | None:
-    return None if steps is None else whole(f"{name}: steps", steps, 1)
-
-
-def _run(
-    program: Compiled, rows: Rows, batch: int | None = None, **context: Any
-) -> dict[str, float]:
-    program.check_batches(rows.count, batch or rows.count)
-    with program.lock:
-        native, kept = program.lowered.program, program.results(rows.count)
-        native.bind(rows.sources, kept)
-        try:
-            native.run(batch or rows.count, **context)
-        finally:
-            native.unbind()
-        return _floats({**program.logs(native.totals), **program.kept_logs(kept)})
-
-
-def predict(
-    model: Model, x: Any, batch_size: int | None, steps: int | None = None
-) -> list[np.ndarray]:
-    """See `Model.predict`; one array for each output."""
-    if is_stream(x):
-        parts = [
-            predict(model, part, batch_size) for part in inputs_of(x, _steps("predict", steps))
-        ]
-        return [np.concatenate(each) for each in zip(*parts, strict=True)]
-    if steps is not None:
-        raise ValueError("predict: steps is for batches, not arrays")
-    x = known_to(model.backend, x)
-    model.build_for(x)
-    rows = Rows(as_inputs(x, model.input_names, model.row_shapes, model.input_classes), [])
-    batch = INFERENCE_BATCH if batch_size is None else whole("batch_size", batch_size, 1)
-    latest = changes.latest
-    program = compiled(model, "predict", batch).check_batches(rows.count, batch)
-    native = program.lowered.program
-    plain = program.lowered.batch_rows is None and model.input_classes == [None]
-    if (
-        plain
-        and model.backend == "cpu"
-        and len(native.feed_buffers) == len(native.fetch_buffers) == 1
-    ):
-        model._quick = latest, native.answer
-    with program.lock:
-        empty = native.driver.empty if any(map(is_on_gpu, rows.inputs)) else np.empty
-        results = [empty((rows.count, *b.shape[1:]), b.dtype) for b in native.fetch_buffers]
-        native.bind(rows.inputs, results)
-        try:
-            native.run(batch)
-        finally:
-            native.unbind()
-    return results

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from fastdl.arguments import FitData, check_counts, whole
 from fastdl.callbacks import History
 from fastdl.data.door import take
 from fastdl.data.splits import folds_of
 from fastdl.kernels import runner
 from fastdl.many import SharedData, fit_all
 from fastdl.model import Model
-from fastdl.training import FitData, check_counts, whole
 
 __all__ = ["Folds", "cross_validate"]
 

@@ -279,6 +279,11 @@ def split(totals: np.ndarray, shapes: dict[str, tuple[int, ...]]) -> dict[str, n
     return parts
 
 
+def plain_logs(logs: dict[str, Any]) -> dict[str, Any]:
+    """Each value as `plain` gives it."""
+    return {name: plain(value) for name, value in logs.items()}
+
+
 def plain(value: Any) -> Any:
     """A float for one number, an array for more."""
     array = np.asarray(value)
