@@ -1,17 +1,20 @@
 """Products by cuBLASLt, through nvmath-python's bindings, where the environment asks for them.
 
 ``FASTDL_GPU_PRODUCTS`` is "cublaslt", or "tf32" or "bf16" for products of float32 that are made of
-shorter numbers. Unlike CuPy's own products these may be captured in a graph: the workspace is ours.
+shorter numbers. Unlike CuPy's own products these may be captured in a graph: the workspace is the
+call's.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 import numpy as np
 
 from fastdl import _optional
+from fastdl.gpu.core import Call
 
 __all__ = ["Blas", "from_environment"]
 
@@ -53,28 +56,38 @@ class Blas:
     def __init__(self, driver: Any, bindings: Any, kind: str) -> None:
         self.driver, self.lt, self.compute = driver, bindings, _KINDS[kind]
         self.handle = bindings.create()
-        self.workspace = driver.xp.empty(_WORKSPACE, np.uint8)
         self.one: dict[int, np.ndarray] = {4: np.ones(1, np.float32), 8: np.ones(1)}
         self.zero: dict[int, np.ndarray] = {4: np.zeros(1, np.float32), 8: np.zeros(1)}
         self._plans: dict[Any, tuple[Any, ...]] = {}
+        self._lock = threading.Lock()
 
     def product(
-        self, form: str, out: Any, a: Any, b: Any, bias: Any, sizes: tuple[int, ...], items: int
+        self,
+        call: Call,
+        form: str,
+        out: Any,
+        a: Any,
+        b: Any,
+        bias: Any,
+        sizes: tuple[int, ...],
+        items: int,
     ) -> None:
         """out = a times b + bias; see `fastdl.gpu.products.product`."""
         key = form, out.dtype.itemsize, bias is not None, sizes, items
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = self._plan(*key)
-        description, of_a, of_b, of_out, found = plan
         place, size = self.driver.address, out.dtype.itemsize
-        if bias is not None:
-            self._set(description, "BIAS_POINTER", np.uint64(place(bias)))
-        self.lt.matmul(
-            self.handle, description, self.one[size].ctypes.data, place(b), of_b, place(a), of_a,
-            self.zero[size].ctypes.data, place(out), of_out, place(out), of_out, found.ptr,
-            place(self.workspace), _WORKSPACE, self.driver.current_stream(),
-        )  # fmt: skip
+        workspace = call.workspace("blas", _WORKSPACE, np.uint8)
+        with self._lock:  # a plan is told where the bias lies
+            plan = self._plans.get(key)
+            if plan is None:
+                plan = self._plans[key] = self._plan(*key)
+            description, of_a, of_b, of_out, found = plan
+            if bias is not None:
+                self._set(description, "BIAS_POINTER", np.uint64(place(bias)))
+            self.lt.matmul(
+                self.handle, description, self.one[size].ctypes.data, place(b), of_b, place(a),
+                of_a, self.zero[size].ctypes.data, place(out), of_out, place(out), of_out,
+                found.ptr, place(workspace), _WORKSPACE, self.driver.current_stream(),
+            )  # fmt: skip
 
     def _plan(
         self, form: str, itemsize: int, biased: bool, sizes: tuple[int, ...], items: int

@@ -78,6 +78,9 @@ class Driver(Protocol):
     def stream(self) -> Any:
         """Inside of ``with`` work goes there; ``synchronize()`` waits until it is done."""
 
+    def follow(self, stream: Any) -> None:
+        """Has the stream wait for all that the current one has been given."""
+
     def record(self, launches: Callable[[], None], stream: Any) -> Callable[[], None]:
         """Has the launches written down instead of done: what repeats them."""
 

@@ -61,8 +61,8 @@ class CupyLibrary(door.Library):
         return np.asarray(value)
 
     def convert(self, array: Any, dtype: np.dtype) -> Any:
-        if isinstance(array, np.ndarray):
-            array = np.asarray(array, dtype)
+        if isinstance(array, np.ndarray):  # which CuPy's ascontiguousarray does not take
+            array = self.xp.asarray(np.asarray(array, dtype))
         return self.xp.ascontiguousarray(array, dtype)
 
     def is_writeable(self, array: Any) -> bool:
@@ -136,13 +136,21 @@ class CupyDriver:
         return int(self.xp.cuda.get_current_stream().ptr)
 
     def stream(self) -> Any:
-        """A stream; work goes there inside of ``with``. It waits for that of the default stream."""
-        return self.xp.cuda.Stream()
+        """A stream; work goes there inside of ``with``. It waits for no other by itself: one that
+        waits for the default stream could not be recorded while another thread uses that."""
+        return self.xp.cuda.Stream(non_blocking=True)
+
+    def follow(self, stream: Any) -> None:
+        """Has the stream wait for all that the current one has been given."""
+        stream.wait_event(self.xp.cuda.get_current_stream().record())
 
     def record(self, launches: Callable[[], None], stream: Any) -> Callable[[], None]:
-        """What launches the same again: a CUDA graph. Nothing runs yet."""
+        """What launches the same again: a CUDA graph. Nothing runs yet.
+
+        CuPy's mode of capture lets the garbage collector free what it finds meanwhile.
+        """
         runtime = self.xp.cuda.runtime
-        stream.begin_capture(runtime.streamCaptureModeThreadLocal)
+        stream.begin_capture()
         try:
             launches()
         except BaseException:

@@ -41,7 +41,7 @@ def product(
     """
     M, N, K = sizes
     if call.driver.blas is not None and min(M, N, K, items) > 0:
-        call.driver.blas.product(form, out, a, b, bias, sizes, items)
+        call.driver.blas.product(call, form, out, a, b, bias, sizes, items)
         if call.epilogue[0]:
             merge(call, out, out, None, items * M, N, 1)
         return

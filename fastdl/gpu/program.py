@@ -100,6 +100,7 @@ class Program:
             self._steps.communicator = communicator
             self._cut(capacity)
             memory.upload_constants(written)
+        self._stream.synchronize()  # others use the memory of its weights, on streams of their own
         self._changes = memory.changed(written)
 
     def give_numbers(self, owners: list[int]) -> None:
@@ -158,6 +159,7 @@ class Program:
         lengths = {len(array) for array in (*sources, *results)}
         if len(lengths) > 1:
             raise ValueError(f"Program: different numbers of rows: {sorted(lengths)}")
+        self.driver.follow(self._stream)  # arrays of the device may be in the making
         with self._stream, device.memory_errors("give the data batch by batch, from a generator"):
             here = [self.driver.upload(source) for source in sources]
             there = [
@@ -201,9 +203,13 @@ class Program:
         """From now on the device's weights are the ones that count."""
         if not self._holds:
             self._holds = True
-            with self._stream:
-                for weights in self._memory.weights.values():
-                    weights.hold()
+            self._hold()
+
+    def _hold(self) -> None:
+        with self._stream:
+            for weights in self._memory.weights.values():
+                weights.hold()
+        self._stream.synchronize()  # another program may be the next to use them
 
     def let_go(self) -> None:
         """Gives the host the weights, which it may change."""
@@ -216,16 +222,13 @@ class Program:
     @contextlib.contextmanager
     def keeping_weights(self) -> Iterator[None]:
         """The weights stay on the device, also from one run to the next."""
-        weights = list(self._memory.weights.values())
-        with self._stream:
-            for one in weights:
-                one.hold()
+        self._hold()
         try:
             yield
         finally:
             with self._stream:
-                for one in weights:
-                    one.let_go()
+                for weights in self._memory.weights.values():
+                    weights.let_go()
 
     def read_results(self) -> None:
         """Copies what has been handed out to the host's arrays."""

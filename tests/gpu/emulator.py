@@ -159,6 +159,9 @@ class Emulator:
     def stream(self):
         return Stream()
 
+    def follow(self, stream):
+        pass
+
     def record(self, launches, stream):
         return launches
 

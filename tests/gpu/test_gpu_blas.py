@@ -3,11 +3,13 @@
 import ctypes
 from types import SimpleNamespace
 
+import cases
 import numpy as np
 import pytest
 
 from fastdl import gpu as ops
-from fastdl.gpu import blas
+from fastdl import kernels
+from fastdl.gpu import blas, device
 
 
 def memory(address, count, dtype):
@@ -103,6 +105,30 @@ def test_products(emulated, dtype, monkeypatch):
     np.testing.assert_allclose(ops.batch_matmul_forward(*many), many[0] @ many[1], atol=close)
     computes = {known["compute"] for known in lt.objects if known and "compute" in known}
     assert computes == {77 if dtype == np.float32 else 70}
+
+
+@pytest.mark.parametrize("on", ["gpu"], indirect=True)
+@pytest.mark.parametrize("kind", ["cublaslt", "tf32", "bf16"])
+def test_on_a_device(on, kind, monkeypatch):
+    pytest.importorskip("nvmath")
+    monkeypatch.setenv("FASTDL_GPU_PRODUCTS", kind)
+    driver = device.driver()
+    monkeypatch.setattr(driver, "blas", blas.from_environment(driver))
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        a, b, bias = (rng.standard_normal(s).astype(dtype) for s in ((64, 96), (96, 33), (33,)))
+        close = {"cublaslt": 1e-4, "tf32": 1e-1, "bf16": 1.0}[kind]
+        given = {"activation": "relu"}
+        for name, arguments, options in (
+            ("dense_forward", (a, b, bias), given),
+            ("matmul_tn", (a.T.copy(), b), {}),
+            ("matmul_nt", (a, b.T.copy()), {}),
+            ("batch_matmul_forward", (np.stack([a, a]), np.stack([b, b])), {}),
+        ):
+            got, wanted = (
+                getattr(module, name)(*arguments, **options) for module in (cases.kernels, kernels)
+            )
+            np.testing.assert_allclose(got, wanted, atol=close if dtype == np.float32 else 1e-10)
 
 
 def test_the_environment_says_which(emulated, monkeypatch):
