@@ -25,11 +25,10 @@ _LETTERS = "HWCPQORS"
 _OPTIONS = ("stride_height", "stride_width", "dilation_height", "dilation_width", "top", "left")
 
 
-def _tiles(itemsize: int, columns: int) -> list[tuple[int, int]]:
+def _tiles(itemsize: int, columns: int, widest: int = 128) -> list[tuple[int, int]]:
     """The tiles for so many columns, the most efficient first."""
-    if itemsize == 8:
-        return [(64, 64 if columns > 32 else 32), (32, 32)]
-    return [(128, 128 if columns > 64 else 64 if columns > 32 else 32), (32, 32)]
+    width = 32 if columns <= 32 else 64 if columns <= 64 or itemsize == 8 else widest
+    return [(64 if itemsize == 8 else 128, width), (32, 32)]
 
 
 def _shape(call: Call) -> list[int]:
@@ -78,7 +77,8 @@ def _convolve(call: Call, kernel: str, target: Any, source: Any) -> None:
         if bias is not None or call.epilogue[0]:
             merge(call, target, target, bias, pixels, channels, 1)
         return
-    tile, blocks, parts = tiles.cut(_tiles(call.real.itemsize, N), M, N, K, groups * classes)
+    sizes = _tiles(call.real.itemsize, N, 128 if kernel == "correlate" else 64)
+    tile, blocks, parts = tiles.cut(sizes, M, N, K, groups * classes)
     layers, counters = tiles.room_for_parts(call, tile, blocks, parts, size)
     call.launch(
         f"{kernel}_{tile[0]}_{tile[1]}", (blocks, 1, parts), _THREADS,

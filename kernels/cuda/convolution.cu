@@ -339,7 +339,8 @@ SIZED(32, 32)
 #if REAL_BITS == 32
 SIZED(128, 32)
 SIZED(128, 64)
-SIZED(128, 128)
+CONVOLUTION(correlate, 128, 128) /* spread would spill registers in its inner loop */
+WEIGHTS(128, 128)
 #else /* a thread's sums would not fit its registers */
 SIZED(64, 32)
 SIZED(64, 64)

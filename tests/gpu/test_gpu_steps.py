@@ -9,7 +9,6 @@ from sameness import assert_same
 
 import fastdl
 from fastdl import losses, optimizers
-from fastdl.gpu import device
 from fastdl.layers import LSTM, BatchNormalization, Dense, Dropout, Reshape
 
 RNG = np.random.default_rng(0)
@@ -261,9 +260,3 @@ def test_looking_from_another_thread(emulated):
         on_cpu(X, Y)
     assert seen
     assert_same([twin.get_weights(), model.get_weights()])
-
-
-def test_without_a_driver_the_error_says_what_to_do(emulated):
-    device.use(None)
-    with pytest.raises(RuntimeError, match=r"cupy|GPU"):
-        network().to("gpu")
