@@ -3,11 +3,13 @@
     python -m bench.gpu                # tests, sanitizer, figures
     python -m bench.gpu --only figures # or tests, or sanitizer
 
-It runs ``tests/gpu`` on the device, again under compute-sanitizer where that is installed, and then
-the benchmarks: training steps beside PyTorch (eager with fused optimizers, torch.compile, and a
-captured CUDA graph of the whole step), products beside cuBLAS, and Adam and BatchNorm beside the
-bandwidth of a copy. Results are compared before anything is timed. What has been measured is
-written to ``bench/results/`` also where a later part fails or the time is up.
+It compiles the kernels on all cores, runs ``tests/gpu`` on the device, and then benchmarks: Adam
+and BatchNorm beside the bandwidth of a copy, products beside cuBLAS, and training steps beside
+PyTorch (eager with fused optimizers, and a captured CUDA graph of the whole step), also with
+cuDNN's convolutions and cuBLASLt's products where those are installed. The networks' tests under
+compute-sanitizer follow, and torch.compile, which takes the longest, in the time that is left.
+Results are compared before anything is timed. A part that fails does not stop the others, and all
+that is known is written to ``bench/results/`` after each of them.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import fastdl
-from fastdl.gpu import device
+from fastdl._optional import optional
+from fastdl.gpu import blas, cudnn, device, sources
 
 from . import results
 from .peers.rows import ROWS, Row, data, initial_weights
@@ -35,6 +39,9 @@ STEPS = ("S0", "S4", "T1", "M1", "S3", "R1")
 
 #: The most that a step may take, as a share of PyTorch's captured graph.
 GOALS = {"S0": 0.7, "S4": 0.7, "T1": 0.7, "M1": 0.9, "S3": 0.9, "R1": 1.0}
+
+#: The steps that have work for these libraries.
+WITH_LIBRARY = {"cuDNN": ("S3",), "cuBLASLt": ("S4", "M1", "R1")}
 
 #: rows, depth, columns of M2's products
 PRODUCTS = ((256, 1024, 4096), (256, 4096, 4096), (256, 4096, 1000))
@@ -56,41 +63,42 @@ class Clock:
 # --- tests ----------------------------------------------------------------------------------------
 
 
-def run_tests(clock: Clock, prefix: tuple[str, ...] = (), which: str = "test_gpu_*.py") -> str:
+def compile_kernels(driver: Any) -> str:
+    """Compiles all kernels, of one core each; CuPy keeps them on disk for the tests' process."""
+    units = [(family, bits) for bits in (32, 64) for family in sources.families()]
+    begin = time.monotonic()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda unit: driver.module(*unit).compile(), units))
+    return f"{len(units)} files in {time.monotonic() - begin:.0f} s"
+
+
+def run_tests(limit: float, prefix: tuple[str, ...] = (), which: str = "test_gpu_*.py") -> str:
     """Runs the tests on the device alone; returns the last line that they print."""
     files = sorted(map(str, (_ROOT / "tests" / "gpu").glob(which)))
-    command = [
-        *prefix,
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-p",
-        "no:cacheprovider",
-        *files,
-    ]
+    options = ["-q", "--maxfail=20", "--tb=short", "-p", "no:cacheprovider"]
+    command = [*prefix, sys.executable, "-m", "pytest", *options, *files]
     environment = {**os.environ, "FASTDL_TESTS_ON_DEVICE_ONLY": "1"}
-    limit = max(min(clock.left - 200, 150), 10)
     try:
         done = subprocess.run(
             *(command,), cwd=_ROOT, env=environment, capture_output=True, text=True, timeout=limit,
             check=False,
         )  # fmt: skip
-    except subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout or b""
+        print((output if isinstance(output, str) else output.decode(errors="replace"))[-4000:])
         return f"not done after {limit:.0f} s"
     lines = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
     if done.returncode:
-        print("\n".join(lines[-60:]))
+        print("\n".join(lines[-150:]), flush=True)
     return f"{lines[-1]} (exit {done.returncode})"
 
 
-def run_sanitizer(clock: Clock) -> str:
+def run_sanitizer(limit: float) -> str:
     """The networks' tests under compute-sanitizer."""
     tool = shutil.which("compute-sanitizer")
     if tool is None:
         return "compute-sanitizer is not installed"
-    return run_tests(clock, (tool, "--error-exitcode", "9"), "test_gpu_networks.py")
+    return run_tests(limit, (tool, "--error-exitcode", "9"), "test_gpu_networks.py")
 
 
 # --- training steps -------------------------------------------------------------------------------
@@ -185,19 +193,58 @@ def _captured(step: Callable, network: Any, optimizer: Any, batch: Any) -> Calla
     return replay
 
 
-def time_steps(name: str, clock: Clock) -> dict[str, Any]:
+def libraries(driver: Any) -> dict[str, tuple[str, Any]]:
+    """What may stand in the place of our kernels: the driver's attribute, and the library."""
+    found: dict[str, tuple[str, Any]] = {}
+    frontend, bindings = optional("cudnn"), optional("nvmath.bindings.cublasLt")
+    try:
+        if frontend is not None:
+            found["cuDNN"] = "cudnn", cudnn.Cudnn(driver, frontend, False)
+        if bindings is not None:
+            found["cuBLASLt"] = "blas", blas.Blas(driver, bindings, "cublaslt")
+    except Exception as error:  # installed, but not for this machine
+        print(f"libraries: {error}", flush=True)
+    return found
+
+
+def with_library(
+    make: Callable[[], Callable[[int], float]], attribute: str, library: Any
+) -> Callable[[int], float]:
+    """The step that is made and trained while a library is the driver's."""
+    driver = device.driver()
+
+    def use(function: Callable[..., Any], *given: Any) -> Any:
+        before = getattr(driver, attribute)
+        setattr(driver, attribute, library)
+        try:
+            return function(*given)
+        finally:
+            setattr(driver, attribute, before)
+
+    train = use(make)
+    return lambda epochs: use(train, epochs)
+
+
+def time_steps(
+    name: str, clock: Clock, torch_ways: tuple[str, ...] = ("eager", "graph")
+) -> dict[str, Any]:
     """Microseconds of a step, of each way to train; and whether their losses agree."""
     row = ROWS[name]
     x, y = data(row)
     makers: dict[str, Callable[[], Callable[[int], float]]] = {
         "fastdl": lambda: fastdl_step(row, x, y)
     }
+    for label, (attribute, library) in libraries(device.driver()).items():
+        if name in WITH_LIBRARY[label]:
+            makers[f"fastdl, {label}"] = lambda a=attribute, b=library: with_library(
+                makers["fastdl"], a, b
+            )
     try:
         import torch
 
         if torch.cuda.is_available():
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-            for how in ("eager", "graph", "compile"):
+            for how in torch_ways:
                 makers[f"torch {how}"] = lambda how=how: torch_step(row, x, y, how)
     except ImportError:
         pass
@@ -242,11 +289,19 @@ def time_steps(name: str, clock: Clock) -> dict[str, Any]:
 
 
 def seconds_of(call: Callable[[], Any], cupy: Any, repeats: int = 20) -> float:
-    """The least time of several runs, each of some calls, on the device."""
+    """The least time of several runs, each of some calls, on the device.
+
+    It is kept busy with copies first, so that the calls wait there by the time they are timed, and
+    not for Python.
+    """
     call()
     begin, end = cupy.cuda.Event(), cupy.cuda.Event()
+    some = cupy.zeros(1 << 29, cupy.uint8)
+    other = cupy.empty_like(some)
     times = []
     for _ in range(5):
+        for _ in range(20):
+            cupy.copyto(other, some)
         begin.record()
         for _ in range(repeats):
             call()
@@ -315,20 +370,24 @@ def time_bandwidth(cupy: Any) -> dict[str, Any]:
 # --- all of it ------------------------------------------------------------------------------------
 
 
-def figures(cupy: Any, clock: Clock) -> dict[str, Any]:
-    """All benchmarks, as far as the time goes."""
-    found: dict[str, Any] = {}
-    parts = {"bandwidth": lambda: time_bandwidth(cupy), "products": lambda: time_products(cupy)}
-    parts |= {name: lambda name=name: time_steps(name, clock) for name in STEPS}
-    for name, part in parts.items():
-        if clock.left < 10:
-            found[name] = "no time left"
-            continue
-        try:
-            found[name] = part()
-        except Exception as error:
-            found[name] = f"{type(error).__name__}: {error}"[:300]
-        print(f"{name}: {found[name]}", flush=True)
+def parts(cupy: Any, clock: Clock, only: str | None) -> dict[str, Callable[[], Any]]:
+    """What there is to do, in order."""
+    driver = device.driver()
+    found: dict[str, Callable[[], Any]] = {}
+    if only in (None, "tests"):
+        found["kernels compiled"] = lambda: compile_kernels(driver)
+        found["tests"] = lambda: run_tests(max(min(clock.left - 200, 150), 10))
+    if only in (None, "figures"):
+        found["bandwidth"] = lambda: time_bandwidth(cupy)
+        found["products"] = lambda: time_products(cupy)
+        found |= {name: lambda name=name: time_steps(name, clock) for name in STEPS}
+    if only in (None, "sanitizer"):
+        found["sanitizer"] = lambda: run_sanitizer(max(min(clock.left - 20, 120), 10))
+    if only in (None, "figures"):
+        found |= {
+            f"{name} beside torch.compile": lambda name=name: time_steps(name, clock, ("compile",))
+            for name in STEPS
+        }
     return found
 
 
@@ -355,16 +414,15 @@ def main(arguments: list[str] | None = None) -> int:
     clock = Clock(SECONDS)
     name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
     found: dict[str, Any] = {"device": {"name": name, "CuPy": cupy.__version__}}
-    if args.only in (None, "tests"):
-        found["tests"] = run_tests(clock)
-        print(f"tests: {found['tests']}", flush=True)
-    if args.only in (None, "figures"):
-        found |= figures(cupy, clock)
-    if args.only in (None, "sanitizer"):
-        found["sanitizer"] = run_sanitizer(clock)
-        print(f"sanitizer: {found['sanitizer']}", flush=True)
+    for part, work in parts(cupy, clock, args.only).items():
+        try:
+            found[part] = work() if clock.left > 20 else "no time left"
+        except Exception as error:
+            found[part] = f"{type(error).__name__}: {error}"[:300]
+        print(f"{part}: {found[part]}", flush=True)
+        path = results.save("gpu", found, table(found), machine=name, folder=args.folder)
     fastdl.set_backend("cpu")
-    print(results.save("gpu", found, table(found), machine=name, folder=args.folder))
+    print(path)
     return 0
 
 

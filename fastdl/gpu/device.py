@@ -95,12 +95,18 @@ class CupyDriver:
         here = self.xp.cuda.runtime.getDevice()
         found = self._kernels.get((here, family, bits, name))
         if found is None:
-            module = self._modules.get((here, family, bits))
-            if module is None:
-                options = (f"-DREAL_BITS={bits}", "--std=c++17")
-                module = self.xp.RawModule(code=sources.text(family), options=options)
-                self._modules[here, family, bits] = module
-            found = self._kernels[here, family, bits, name] = module.get_function(name)
+            found = self.module(family, bits).get_function(name)
+            self._kernels[here, family, bits, name] = found
+        return found
+
+    def module(self, family: str, bits: int) -> Any:
+        """The kernels of ``family``.cu, compiled when one is asked for."""
+        here = self.xp.cuda.runtime.getDevice()
+        found = self._modules.get((here, family, bits))
+        if found is None:
+            options = (f"-DREAL_BITS={bits}", "--std=c++17")
+            found = self.xp.RawModule(code=sources.text(family), options=options)
+            self._modules[here, family, bits] = found
         return found
 
     def launch(self, kernel: Any, grid: Any, block: Any, arguments: Any) -> None:

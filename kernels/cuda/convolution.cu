@@ -339,7 +339,7 @@ SIZED(32, 32)
 #if REAL_BITS == 32
 SIZED(128, 32)
 SIZED(128, 64)
-CONVOLUTION(correlate, 128, 128) /* spread would spill registers in its inner loop */
+CONVOLUTION(correlate, 128, 128) /* spread would spill its sums */
 WEIGHTS(128, 128)
 #else /* a thread's sums would not fit its registers */
 SIZED(64, 32)
