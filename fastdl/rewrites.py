@@ -2,9 +2,10 @@
 
 1. `pools_first` takes relu behind a max-pool that follows it.
 2. `pooled_norms` has batch norm normalise only what a max-pool behind it picks.
-3. `without_leftovers` lets a convolution leave out the rows and columns that no window of the
+3. `with_statistics` has a convolution form the statistics that a batch norm behind it needs.
+4. `without_leftovers` lets a convolution leave out the rows and columns that no window of the
    pooling behind it reads.
-4. `sums_of_pooled`, of the backward pass, sums a bias's gradient from fewer elements.
+5. `sums_of_pooled`, of the backward pass, sums a bias's gradient from fewer elements.
 
 Each is a function from nodes to nodes, and done whether ops are fused or not: it decides in which
 order sums are made, which fusing never does.
@@ -19,13 +20,17 @@ from fastdl.kernels.table import OPS
 from fastdl.tensor import Tensor
 from fastdl.trace import Node, root
 
-__all__ = ["pooled_norms", "pools_first", "rewritten", "sums_of_pooled", "without_leftovers"]
+__all__ = [
+    "pooled_norms", "pools_first", "rewritten", "sums_of_pooled", "with_statistics",
+    "without_leftovers",
+]  # fmt: skip
 
 
 def rewritten(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
     """A forward pass in which less is to be done for the same results."""
     kept = list(keep)
-    return without_leftovers(pooled_norms(pools_first(nodes, kept), kept), kept)
+    nodes = with_statistics(pooled_norms(pools_first(nodes, kept), kept))
+    return without_leftovers(nodes, kept)
 
 
 def _readers(nodes: list[Node]) -> dict[Tensor, list[Node]]:
@@ -96,6 +101,26 @@ def pooled_norms(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
         both = _renewed(norm, norm.inputs, outputs)
         both.op, both.options = op, op.defaults | norm.options | pool.options
         changed[norm], changed[pool] = [], [both]
+    return [new for node in nodes for new in changed.get(node, [node])]
+
+
+def with_statistics(nodes: list[Node]) -> list[Node]:
+    """The nodes, with each convolution whose channels a batch norm normalises as an op that forms
+    their mean and variance too, from blocks that are still in the cache."""
+    changed: dict[Node, list[Node]] = {}
+    for norm in nodes:
+        if norm.name != "batchnorm_statistics":
+            continue
+        x = norm.inputs["x"]
+        convolution, op = root(x).node, OPS["conv2d_statistics_forward"]
+        if convolution is None or convolution.name != "conv2d_forward" or convolution in changed:
+            continue
+        out = convolution.outputs["out"]
+        if convolution not in nodes or x.shape[-1] != out.shape[-1]:
+            continue
+        both = _renewed(convolution, convolution.inputs, {"out": out, **norm.outputs})
+        both.op = op
+        changed[convolution], changed[norm] = [both], []
     return [new for node in nodes for new in changed.get(node, [node])]
 
 

@@ -247,6 +247,24 @@ def conv2d_forward(
     activation: str = ...,
     out: Any = ...,
 ) -> ndarray: ...
+def conv2d_statistics_forward(
+    x: Any,
+    weight: Any,
+    bias: Any = ...,
+    *,
+    stride_height: int = ...,
+    stride_width: int = ...,
+    dilation_height: int = ...,
+    dilation_width: int = ...,
+    top: int = ...,
+    bottom: int = ...,
+    left: int = ...,
+    right: int = ...,
+    groups: int = ...,
+    out: Any = ...,
+    mean: Any = ...,
+    variance: Any = ...,
+) -> tuple[ndarray, ...]: ...
 def conv2d_backward_input(
     grad_out: Any,
     weight: Any,

@@ -5,7 +5,10 @@ convolution is the gradient by x used as a layer: it shares all functions here.
 
     convolve  PACK: pieces are panels of the weight, copied for the micro-kernel into the workspace.
               APPLY: pieces are blocks of the target (some images, or some rows of one), all
-              channels of it; each is written by its piece alone, and then the tail runs on it.
+              channels of it; each is written by its piece alone, and then the tail runs on it, or
+              its mean and squared deviations are formed while it is in the cache.
+              JOIN, where statistics are wanted: pieces are stretches of channels, for which those
+              of the blocks are merged in order.
     weights   SUM: pieces are groups of images times parts of the gradient's columns. A group of
               images has its place in the workspace; one group writes to the gradient itself.
               MERGE: pieces are stretches of the gradient: the groups' parts are added in order, and
@@ -17,6 +20,9 @@ and weight, 1/V of a panel a time, from the caches, and touches each array in me
 
 from libc.stdint cimport int64_t
 
+from fastdl.kernels.norm cimport (
+    NORM_MERGE, merge_moments, moments_size, panel_count, panel_start, write_moments,
+)
 from fastdl.kernels.runner cimport (
     SPAN, Context, Convolution, ConvolutionBlock, ConvolutionPart, Kernel, Op, ceil_divide, op_rows, register,
     smaller,
@@ -30,10 +36,10 @@ cdef extern from "simd/convolution.h" nogil:
 
 # Which op: the place of its kernel in `kernels`.
 cdef enum:
-    FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT
+    FORWARD, STATISTICS, BACKWARD_INPUT, BACKWARD_WEIGHT
     TRANSPOSE_FORWARD, TRANSPOSE_BACKWARD_INPUT, TRANSPOSE_BACKWARD_WEIGHT, KINDS
 
-cdef enum: PACK, APPLY                  # phases of convolve
+cdef enum: PACK, APPLY, JOIN            # phases of convolve
 cdef enum: SUM, MERGE                   # phases of weights
 
 cdef enum:
@@ -44,6 +50,9 @@ cdef enum: PIECE_NANOSECONDS = 10000, FEW_PIECES = 16
 
 # So many images of fewer pixels make a piece.
 cdef enum: SMALL_IMAGES = 6, SMALL_PIXELS = 256
+
+# Bytes to which arrays in a workspace are aligned.
+cdef enum: LINE = 64
 
 # Pixels that a group of images for a partial sum has at least.
 cdef enum: LEAST_PIXELS = 512
@@ -56,7 +65,7 @@ cdef Convolution shape_of(const Op *op) noexcept nogil:
     cdef Convolution c
     cdef int64_t kind = op.kernel.variant
     cdef int H, P, R, C, O
-    if kind == FORWARD or kind == TRANSPOSE_BACKWARD_INPUT:
+    if kind == FORWARD or kind == STATISTICS or kind == TRANSPOSE_BACKWARD_INPUT:
         P, O, H, C, R = 0, 2, 3, 5, 6       # P Q O H W C R S I
     elif kind == BACKWARD_INPUT or kind == TRANSPOSE_FORWARD:
         H, C, P, O, R = 0, 2, 3, 5, 6       # H W C P Q O R S I
@@ -130,16 +139,24 @@ cdef int64_t target_panels(const Op *op, const Convolution *c) noexcept nogil:
     return op.bodies.convolution.panels((c.C if c.backward else c.O) // c.groups)
 
 
+cdef int64_t block_count(const Op *op, const Convolution *c, int64_t images) noexcept nogil:
+    cdef Grid grid
+    if images == 0 or (c.C if c.backward else c.O) == 0:
+        return 0
+    grid = grid_of(op, c, images)
+    return grid.images * grid.rows * grid.columns
+
+
 cdef int64_t convolve_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
     cdef Convolution c = shape_of(op)
     cdef int64_t images = op_rows(op, context)
-    cdef Grid grid
+    if phase == JOIN:
+        return ceil_divide(c.O, NORM_MERGE)
     if images == 0 or (c.C if c.backward else c.O) == 0:
         return 0
     if phase == PACK:
         return groups_of(&c) * target_panels(op, &c)
-    grid = grid_of(op, &c, images)
-    return grid.images * grid.rows * grid.columns
+    return block_count(op, &c, images)
 
 
 cdef void convolve_piece(
@@ -148,14 +165,19 @@ cdef void convolve_piece(
     cdef Convolution c = shape_of(op)
     cdef Grid grid
     cdef ConvolutionBlock block
-    cdef int64_t panels, images, part
+    cdef int64_t panels, part, images = op_rows(op, context)
+    cdef int source = 3 if op.kernel.variant == STATISTICS else 1       # the argument
     cdef const char *bias = NULL
     if phase == PACK:
         panels = target_panels(op, &c)
         op.bodies.convolution.pack(
-            op.workspace, op.arguments[2], &c, piece // panels, piece % panels)
+            op.workspace, op.arguments[source + 1], &c, piece // panels, piece % panels)
         return
-    images = op_rows(op, context)
+    if phase == JOIN:
+        merge_moments(
+            op, op.arguments[1], op.arguments[2], moments_of(op, &c),
+            block_count(op, &c, images), c.O, piece)
+        return
     grid = grid_of(op, &c, images)
     part = piece // (grid.rows * grid.columns)
     block.image = images * part // grid.images
@@ -166,12 +188,37 @@ cdef void convolve_piece(
     part = piece % grid.columns
     block.column = grid.width * part // grid.columns
     block.columns = grid.width * (part + 1) // grid.columns - block.column
-    if op.kernel.variant == FORWARD or op.kernel.variant == TRANSPOSE_FORWARD:
-        bias = op.arguments[3]
+    if op.kernel.variant <= STATISTICS or op.kernel.variant == TRANSPOSE_FORWARD:
+        bias = op.arguments[source + 2]
     op.bodies.convolution.block(
-        op.arguments[0], op.arguments[1], op.workspace, bias, &c, &block)
+        op.arguments[0], op.arguments[source], op.workspace, bias, &c, &block)
+    if op.kernel.variant == STATISTICS:
+        find_moments(op, &c, &grid, &block, piece)
     if op.tail != NULL:
         run_tails(op, context, &grid, &block)
+
+
+cdef char *moments_of(const Op *op, const Convolution *c) noexcept nogil:
+    """What the blocks leave behind: in the workspace, behind the packed weight."""
+    cdef int64_t packed = op.bodies.convolution.packed_size(c) * op.itemsize
+    return <char *> op.workspace + (packed + LINE - 1) // LINE * LINE
+
+
+cdef void find_moments(
+    const Op *op, const Convolution *c, const Grid *grid, const ConvolutionBlock *block,
+    int64_t piece
+) noexcept nogil:
+    """Of a block that is finished: its pixels lie together, as one that is a part of an image's
+    columns has one row."""
+    cdef int64_t first = (block.image * grid.height + block.row) * grid.width + block.column
+    cdef int64_t panel, column, count = grid.images * grid.rows * grid.columns
+    for panel in range(panel_count(c.O)):
+        column = panel_start(c.O, panel)
+        write_moments(
+            op, moments_of(op, c), count, piece,
+            op.arguments[0] + (first * c.O + column) * op.itemsize,
+            block.images * block.rows * block.columns, c.O, column,
+            panel_start(c.O, panel + 1) - column, False)
 
 
 cdef void run_tails(
@@ -195,12 +242,17 @@ cdef double convolve_cost(const Op *op, const Context *context, int phase) noexc
     cdef Convolution c = shape_of(op)
     if phase == PACK:
         return BYTE_NANOSECONDS * 2 * op.itemsize * kernel_rows(&c) * c.O
+    if phase == JOIN:
+        return c.O * (2 + 0.6 * block_count(op, &c, op_rows(op, context)))
     return nanoseconds(op, &c, op_rows(op, context))
 
 
 cdef size_t convolve_workspace(const Op *op, int64_t images) noexcept nogil:
     cdef Convolution c = shape_of(op)
-    return op.bodies.convolution.packed_size(&c) * op.itemsize
+    cdef size_t packed = op.bodies.convolution.packed_size(&c) * op.itemsize
+    if op.kernel.variant != STATISTICS:
+        return packed
+    return packed + LINE + moments_size(block_count(op, &c, images), c.O, op.itemsize)
 
 
 # --- weights -----------------------------------------------------------------------------------
@@ -308,6 +360,7 @@ for kind in range(KINDS):
         kernels[kind].cost = weights_cost
         kernels[kind].workspace = weights_workspace
     else:
+        kernels[kind].phases = 3 if kind == STATISTICS else 2
         kernels[kind].pieces = convolve_pieces
         kernels[kind].run_piece = convolve_piece
         kernels[kind].cost = convolve_cost
@@ -317,6 +370,8 @@ _OPTIONS = (
     "stride_height stride_width dilation_height dilation_width top bottom left right groups")
 
 register("conv2d_forward", &kernels[FORWARD], "out x weight bias", _OPTIONS)
+register(
+    "conv2d_statistics_forward", &kernels[STATISTICS], "out mean variance x weight bias", _OPTIONS)
 register("conv2d_backward_input", &kernels[BACKWARD_INPUT], "grad_x grad_out weight", _OPTIONS)
 register("conv2d_backward_weight", &kernels[BACKWARD_WEIGHT], "grad_weight x grad_out", _OPTIONS)
 register("conv2d_transpose_forward", &kernels[TRANSPOSE_FORWARD], "out x weight bias", _OPTIONS)

@@ -1,8 +1,9 @@
-"""How batch norm cuts a matrix: into blocks of rows and, where they are wide, panels of columns."""
+"""How batch norm cuts a matrix, into blocks of rows and, where they are wide, panels of columns, and what
+their statistics are merged from."""
 
 from libc.stdint cimport int64_t
 
-from fastdl.kernels.runner cimport ceil_divide, smaller
+from fastdl.kernels.runner cimport Op, ceil_divide, smaller
 
 
 cdef extern from "simd/norm.h" nogil:
@@ -54,6 +55,35 @@ cdef inline Cut cut_of(
     cut.column_bytes = cut.first_column * itemsize
     cut.bytes = first * columns * itemsize + cut.column_bytes
     return cut
+
+
+cdef inline size_t moments_size(int64_t blocks, int64_t columns, int64_t itemsize) noexcept nogil:
+    """Bytes of a workspace for the moments of blocks: their rows, then three arrays of each."""
+    return blocks * (sizeof(int64_t) + 3 * columns * itemsize)
+
+
+cdef inline void write_moments(
+    const Op *op, char *workspace, int64_t blocks, int64_t block, const char *x, int64_t rows,
+    int64_t columns, int64_t first, int64_t count, bint far
+) noexcept nogil:
+    """Those of a block's columns from the first on, of which x is the first element."""
+    cdef char *to = workspace + blocks * sizeof(int64_t)
+    cdef int64_t array = columns * op.itemsize, at = 3 * block * array + first * op.itemsize
+    if first == 0:
+        (<int64_t *> workspace)[block] = rows
+    op.bodies.norm.batch_statistics(
+        to + at, to + at + array, to + at + 2 * array, x, rows, count, columns, far)
+
+
+cdef inline void merge_moments(
+    const Op *op, void *mean, void *variance, char *workspace, int64_t blocks, int64_t columns,
+    int64_t piece
+) noexcept nogil:
+    """Mean and variance of the piece-th NORM_MERGE columns."""
+    cdef int64_t first = piece * NORM_MERGE, at = first * op.itemsize
+    op.bodies.norm.batch_merge(
+        <char *> mean + at, <char *> variance + at, workspace + blocks * sizeof(int64_t) + at,
+        <const int64_t *> workspace, blocks, smaller(NORM_MERGE, columns - first), columns)
 
 
 cdef inline bint is_far(int64_t rows, int64_t columns, int64_t itemsize) noexcept nogil:

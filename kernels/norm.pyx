@@ -68,23 +68,17 @@ cdef int64_t statistics_pieces(const Op *op, const Context *context, int phase) 
 cdef void statistics_piece(
     const Op *op, const Context *context, int phase, int64_t piece
 ) noexcept nogil:
+    cdef int64_t rows = op_rows(op, context), blocks = block_count(rows, op.sizes[0])
+    cdef char *workspace = <char *> op.workspace
     cdef Cut cut
-    cdef int64_t column, at
     if phase == 0:
         cut = piece_of(op, context, piece)
-        op.bodies.norm.batch_statistics(
-            columns_of(op, 3 * cut.block) + cut.column_bytes,
-            columns_of(op, 3 * cut.block + 1) + cut.column_bytes,
-            columns_of(op, 3 * cut.block + 2) + cut.column_bytes,
-            op.arguments[X] + cut.bytes, cut.rows, cut.columns, cut.stride,
-            leaves_caches(op, context))
+        write_moments(
+            op, workspace, blocks, cut.block, op.arguments[X] + cut.bytes, cut.rows, op.sizes[0],
+            cut.first_column, cut.columns, leaves_caches(op, context))
     else:
-        column = piece * NORM_MERGE
-        at = column * op.itemsize
-        op.bodies.norm.batch_merge(
-            op.arguments[MEAN] + at, op.arguments[VARIANCE] + at, columns_of(op, 0) + at,
-            op_rows(op, context), block_rows(op.sizes[0]), smaller(NORM_MERGE, op.sizes[0] - column),
-            op.sizes[0])
+        merge_moments(
+            op, op.arguments[MEAN], op.arguments[VARIANCE], workspace, blocks, op.sizes[0], piece)
 
 
 cdef double statistics_cost(const Op *op, const Context *context, int phase) noexcept nogil:
@@ -92,7 +86,7 @@ cdef double statistics_cost(const Op *op, const Context *context, int phase) noe
 
 
 cdef size_t statistics_workspace(const Op *op, int64_t rows) noexcept nogil:
-    return 3 * block_count(rows, op.sizes[0]) * op.sizes[0] * op.itemsize
+    return moments_size(block_count(rows, op.sizes[0]), op.sizes[0], op.itemsize)
 
 
 cdef Kernel statistics_kernel

@@ -89,7 +89,7 @@ cdef extern from "simd/bodies.h" nogil:
             void *shift, void *mean, void *square, const void *x, int64_t rows, int64_t columns,
             int64_t stride, int far) noexcept nogil
         void (*batch_merge)(
-            void *mean, void *variance, const void *parts, int64_t rows, int64_t block_rows,
+            void *mean, void *variance, const void *parts, const int64_t *counts, int64_t blocks,
             int64_t columns, int64_t stride) noexcept nogil
         void (*batch_scale)(
             void *scale, const void *variance, const void *gamma, double epsilon, int64_t columns

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastdl.gpu import tiles
 from fastdl.gpu.core import Call, Family
+from fastdl.gpu.norms import statistics
 from fastdl.gpu.products import merge
 
 convolution = Family("convolution")
@@ -98,6 +99,13 @@ def _by_library(call: Call, kind: str, larger: Any, smaller: Any) -> bool:
 @convolution.host("conv2d_forward")
 def _forward(call: Call) -> None:
     _convolve(call, "correlate", call["out"], call["x"])
+
+
+@convolution.host("conv2d_statistics_forward")
+def _forward_with_statistics(call: Call) -> None:
+    _forward(call)
+    lengths = call.lengths
+    statistics(call, call["out"], call.rows * lengths["P"] * lengths["Q"], lengths["O"])
 
 
 @convolution.host("conv2d_backward_input")

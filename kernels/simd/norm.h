@@ -27,10 +27,10 @@ typedef struct {
     /* shift + mean (columns) is the block's mean, square (columns) its squared deviations. */
     void (*batch_statistics)(void *shift, void *mean, void *square, const void *x, int64_t rows,
                              int64_t columns, int64_t stride, int far);
-    /* The mean and variance of all `rows` rows, from parts of block_rows rows each: shift, mean
-     * and square of a block lie `stride` apart. columns <= NORM_MERGE. */
-    void (*batch_merge)(void *mean, void *variance, const void *parts, int64_t rows,
-                        int64_t block_rows, int64_t columns, int64_t stride);
+    /* The mean and variance of all rows, from the parts of blocks of so many rows: shift, mean and
+     * square of a block lie `stride` apart. columns <= NORM_MERGE. */
+    void (*batch_merge)(void *mean, void *variance, const void *parts, const int64_t *counts,
+                        int64_t blocks, int64_t columns, int64_t stride);
     /* scale = gamma / sqrt(variance + epsilon); gamma may be NULL: 1. */
     void (*batch_scale)(void *scale, const void *variance, const void *gamma, double epsilon,
                         int64_t columns);

@@ -94,6 +94,20 @@ declare(
     runs_tails=True,
 )
 declare(
+    "conv2d_statistics_forward",
+    "conv2d_forward and batchnorm_statistics of what it makes: mean and biased variance of each "
+    "channel, formed block by block and merged in a fixed order.",
+    out("out", "B P Q O"),
+    out("mean", "O"),
+    out("variance", "O"),
+    in_("x", "B H W C"),
+    in_("weight", "R S I O", doc="I is C divided by the groups"),
+    in_("bias", "O", optional=True),
+    *_OPTIONS,
+    geometry=_geometry,
+    backward=("conv2d_backward_input", "conv2d_backward_weight", "dense_backward_bias"),
+)
+declare(
     "conv2d_backward_input",
     "The gradient of a convolution by its input; H and W as given, or the least that give P and Q.",
     out("grad_x", "B H W C"),

@@ -33,7 +33,7 @@ static void check_batchnorm(int64_t rows, int64_t columns, int far) {
     b->batch_sums(sums, sums + columns, g, x, x, 0, columns, columns, far); /* no rows: zeros */
     for (int64_t c = 0; c < 2 * columns; c++) near("no rows", columns, c, sums[c], 0, 0);
     for (int64_t c = 0; c < columns; c += NORM_MERGE)
-        b->batch_merge(mean + c, variance + c, parts + c, rows, rows,
+        b->batch_merge(mean + c, variance + c, parts + c, &rows, 1,
                        columns - c < NORM_MERGE ? columns - c : NORM_MERGE, columns);
     b->batch_scale(scale, variance, gamma, eps, columns);
     b->batch_forward(out, x, mean, scale, beta, rows, columns, columns, far);

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from oracle.activations import _activated
+from oracle.norms import batchnorm_statistics
 
 
 class _Taps:
@@ -95,6 +96,18 @@ def conv2d_forward(
         dilation_width, top, bottom, left, right, groups,
     )  # fmt: skip
     return _activated(_correlate(x, weight, taps) + (0.0 if bias is None else bias), activation)
+
+
+def conv2d_statistics_forward(
+    x, weight, bias=None,
+    stride_height=1, stride_width=1, dilation_height=1, dilation_width=1,
+    top=0, bottom=0, left=0, right=0, groups=1,
+):  # fmt: skip
+    out = conv2d_forward(
+        x, weight, bias, stride_height, stride_width, dilation_height, dilation_width,
+        top, bottom, left, right, groups,
+    )  # fmt: skip
+    return out, *batchnorm_statistics(out)
 
 
 def conv2d_backward_input(

@@ -94,6 +94,32 @@ def test_a_norm_that_something_else_reads_stays_before_the_pool():
     assert "batchnorm_forward" in names and "max_pool_forward" in names
 
 
+def test_a_convolution_forms_the_statistics_of_its_channels_alone():
+    x = Input((9, 8, 2))
+    first, second, third = (Conv2D(4, 3)(x) for _ in range(3))
+    normal = [
+        Flatten()(BatchNormalization()(first)),
+        BatchNormalization()(Flatten()(second)),  # of each pixel's channels
+        Flatten()(BatchNormalization()(ReLU()(third))),  # of what the relu makes
+    ]
+    model = fastdl.Model(x, Dense(3, "softmax")(fastdl.layers.Concatenate()(normal)))
+    model.compile(fastdl.optimizers.SGD(0.1), fastdl.losses.SparseCategoricalCrossentropy())
+    before = [w.numpy() for w in model.weights]
+    gradients = step_on_tape(model)
+    running = [w.numpy() for w in model.non_trainable_weights]
+    model.set_weights(before)
+    weights = [w.numpy() for w in model.trainable_weights]
+    model.fit(X, Y, batch_size=len(X), verbose=0, shuffle=False)
+    names = ops_of(model)
+    assert names.count("conv2d_statistics_forward") == 1
+    assert names.count("batchnorm_statistics") == 2
+    for old, gradient, weight in zip(weights, gradients, model.trainable_weights, strict=True):
+        got = (old - weight.numpy()) / 0.1
+        np.testing.assert_allclose(got, gradient, 2e-3, 2e-5, err_msg=weight.name)
+    for old, weight in zip(running, model.non_trainable_weights, strict=True):
+        np.testing.assert_allclose(weight.numpy(), old, 1e-5, 1e-6, err_msg=weight.name)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("channels", [3, 16, 33, 600])
 def test_what_is_normalised_behind_the_pool_has_the_bits_of_before(channels, dtype):
