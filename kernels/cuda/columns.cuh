@@ -51,6 +51,14 @@ template <class T> DEVICE void combine_slots(const Strip &s, T *cells, const T &
     __syncthreads();
 }
 
+/* Whether this thread is the one that finishes its column, whose values `cells` have together. Those
+ * of a column in parts are put by for the second launch instead. */
+template <class T> DEVICE bool finishes(const Strip &s, const T *cells, T *parts) {
+    if (!s.active || s.slot > 0) return false;
+    if (gridDim.y > 1) parts[s.column * gridDim.y + blockIdx.y] = cells[s.cell];
+    return gridDim.y == 1;
+}
+
 DEVICE double shuffled(double x, int distance) {
     return __shfl_xor_sync(0xffffffffu, x, distance);
 }

@@ -40,9 +40,8 @@ KERNEL batchnorm_statistics(real *mean, real *variance, Moments *parts, const re
         all.take(run_moments(x + row * C + s.column, left < RUN ? left : RUN, s.step * C));
     }
     combine_slots(s, cells, all);
-    if (!s.active || s.slot > 0) return;
-    if (gridDim.y > 1) parts[s.column * gridDim.y + blockIdx.y] = cells[s.cell];
-    else finish_statistics(mean + s.column, variance + s.column, cells[s.cell]);
+    if (finishes(s, cells, parts))
+        finish_statistics(mean + s.column, variance + s.column, cells[s.cell]);
 }
 
 KERNEL batchnorm_statistics_merge(real *mean, real *variance, const Moments *parts, int64 count,
@@ -125,11 +124,10 @@ KERNEL batchnorm_picked_sums(real *grad_gamma, real *grad_beta, Slopes *slopes, 
     __shared__ Sums cells[STRIP_THREADS];
     const Strip s = strip_of(rows, C);
     combine_slots(s, cells, sums_of(s, grad_out, picked, mean, C));
-    if (!s.active || s.slot > 0) return;
     const int64 c = s.column;
-    if (gridDim.y > 1) parts[c * gridDim.y + blockIdx.y] = cells[s.cell];
-    else slopes[c] = finish_sums(grad_gamma + c, grad_beta + c, cells[s.cell], variance[c],
-                                 gamma ? gamma + c : gamma, epsilon, places, false);
+    if (finishes(s, cells, parts))
+        slopes[c] = finish_sums(grad_gamma + c, grad_beta + c, cells[s.cell], variance[c],
+                                gamma ? gamma + c : gamma, epsilon, places, false);
 }
 
 KERNEL batchnorm_sums_merge(real *grad_gamma, real *grad_beta, Slopes *slopes, const Sums *parts,
@@ -237,9 +235,8 @@ KERNEL layernorm_sums(real *grad_gamma, real *grad_beta, Sums *parts, const real
         all.take({sum, product});
     }
     combine_slots(s, cells, all);
-    if (!s.active || s.slot > 0) return;
-    if (gridDim.y > 1) parts[s.column * gridDim.y + blockIdx.y] = cells[s.cell];
-    else finish_layernorm(grad_gamma + s.column, grad_beta + s.column, cells[s.cell]);
+    if (finishes(s, cells, parts))
+        finish_layernorm(grad_gamma + s.column, grad_beta + s.column, cells[s.cell]);
 }
 
 KERNEL layernorm_sums_merge(real *grad_gamma, real *grad_beta, const Sums *parts, int64 count,

@@ -2,7 +2,24 @@
 
 import numpy as np
 
-__all__ = ["assert_same", "on_both"]
+import fastdl
+from fastdl.layers import Dense
+
+__all__ = ["assert_same", "fitted", "made", "on_both"]
+
+
+def made(layers):
+    """A new model of what ``layers()`` gives, with two outputs, the same each time."""
+    fastdl.set_seed(0)
+    model = fastdl.Sequential([*layers(), Dense(2)])
+    model.compile("adam", "mse")
+    return model
+
+
+def fitted(model, x, y, batch_size):
+    """What a fit says, and leaves."""
+    history = model.fit(x, y, epochs=2, batch_size=batch_size, verbose=0).history
+    return history, model.predict(x, verbose=0), model.get_weights()
 
 
 def on_both(work, make):

@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-from sameness import assert_same, on_both
+from sameness import assert_same, fitted, made, on_both
 
-import fastdl
-from fastdl import Sequential
 from fastdl.layers import (
     LSTM,
     AveragePooling2D,
@@ -13,7 +11,6 @@ from fastdl.layers import (
     Conv1D,
     Conv2DTranspose,
     ConvLSTM2D,
-    Dense,
     DepthwiseConv2D,
     Flatten,
     GlobalMaxPooling2D,
@@ -53,31 +50,14 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_a_fit_is_the_cpu_s(gpu, name):
     data, layers = MODELS[name]
-
-    def make():
-        fastdl.set_seed(0)
-        model = Sequential([*layers(), Dense(2)])
-        model.compile("adam", "mse")
-        return model
-
-    def work(model):
-        history = model.fit(data, TARGETS, epochs=2, batch_size=4, verbose=0)
-        return history.history, model.predict(data, verbose=0), model.get_weights()
-
-    assert_same(on_both(work, make))
+    assert_same(on_both(lambda m: fitted(m, data, TARGETS, 4), lambda: made(layers)))
 
 
 @pytest.mark.parametrize("pool", [MaxPooling2D, AveragePooling2D])
 def test_pooling_takes_an_activation_along(emulated, pool):
-    def make():
-        fastdl.set_seed(0)
-        model = Sequential([pool(2), LeakyReLU(0.3), Flatten(), Dense(2)])
-        model.compile("sgd", "mse")
-        return model
-
     def work(model):
         emulated.launched.clear()
         return model.predict(IMAGES, verbose=0)
 
-    assert_same(on_both(work, make))
+    assert_same(on_both(work, lambda: made(lambda: [pool(2), LeakyReLU(0.3), Flatten()])))
     assert not any("relu" in kernel for kernel in emulated.launched)

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 from emulator import ORDERS, Emulator
-from sameness import assert_same, on_both
+from sameness import assert_same, fitted, made, on_both
 
-import fastdl
-from fastdl import Sequential
 from fastdl.gpu import device, loops
 from fastdl.layers import GRU, LSTM, Dense, Masking, SimpleRNN
 
@@ -22,26 +20,15 @@ LAYERS = {
 }
 
 
-def made(layers):
-    fastdl.set_seed(0)
-    model = Sequential([*layers(), Dense(2)])
-    model.compile("adam", "mse")
-    return model
-
-
-def fitted(model):
-    """With batches of several rows for a block, and a short last one."""
-    history = model.fit(SEQUENCES, TARGETS, epochs=2, batch_size=13, verbose=0)
-    return history.history, model.predict(SEQUENCES, verbose=0), model.get_weights()
-
-
 @pytest.mark.parametrize("blocks", [128, 7, 4, 3])
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_loop_is_one_launch(name, blocks, emulated, monkeypatch):
     monkeypatch.setattr(loops, "_BLOCKS", blocks)
     for order in ORDERS:
         device.use(Emulator(order))
-        assert_same(on_both(fitted, lambda: made(LAYERS[name])))
+        # batches of several rows for a block, and a short last one
+        work = on_both(lambda m: fitted(m, SEQUENCES, TARGETS, 13), lambda: made(LAYERS[name]))
+        assert_same(work)
         assert "loop" in device.driver().launched
         assert not any("step" in kernel for kernel in device.driver().launched)
 
