@@ -224,7 +224,12 @@ def _apply_symbolic(name: str, without: Iterable[str], arguments: dict[str, Any]
     if not arguments.keys() <= op.option_names:
         unknown = next(k for k in arguments if k not in op.option_names)
         raise TypeError(f"{name}: no argument {unknown!r}")
-    shapes = infer_shapes(op, {k: t.shape for k, t in inputs.items()}, arguments)
+    try:
+        shapes = infer_shapes(op, {k: t.shape for k, t in inputs.items()}, arguments)
+    except ValueError as error:
+        if _state.layer is None:
+            raise
+        raise ValueError(f"{_state.layer.name}: {error}") from None
     outputs = {a.name: Tensor(shapes[a.name], a.dtype) for a in op.outputs if a.name not in without}
     return record(Node(op, inputs, arguments, outputs))
 

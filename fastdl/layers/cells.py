@@ -33,6 +33,9 @@ class Cell(Layer):
 
     gates: ClassVar[int] = 1
 
+    #: What the argument for the number of units is called.
+    _units: ClassVar[str] = "units"
+
     def __init__(
         self,
         units: int,
@@ -49,7 +52,7 @@ class Cell(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.units = at_least_one(self, "units", units)
+        self.units = at_least_one(self, self._units, units)
         self.activation = activation_name(activation)
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)

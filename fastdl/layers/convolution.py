@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,27 +10,19 @@ from fastdl import initializers, ops, regularizers
 from fastdl.layers.base import Layer, at_least_one
 from fastdl.layers.dense import activation_name
 from fastdl.layers.geometry import (
-    Padding,
-    causal_padding,
+    KernelGeometry,
     channels_first,
     channels_last,
-    format_of,
-    one_of,
-    same_padding,
     shape_of,
     transposed_length,
-    whole_numbers,
 )
 from fastdl.tensor import Shape, Tensor, apply
 
 __all__ = ["Conv1D", "Conv2D", "Conv2DTranspose", "Convolution", "described"]
 
 
-class Convolution(Layer):
-    """What all convolutions share: geometry, weights, and the way to a convolution of images."""
-
-    _axes = 2
-    _paddings: tuple[str, ...] = ("valid", "same")
+class Convolution(KernelGeometry):
+    """What all convolutions share: weights, and the way to a convolution of images."""
 
     def __init__(
         self,
@@ -47,11 +38,7 @@ class Convolution(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.kernel_size = whole_numbers(self, "kernel_size", kernel_size, self._axes)
-        self.strides = whole_numbers(self, "strides", strides, self._axes)
-        self.padding = one_of(self, "padding", padding, self._paddings)
-        self.data_format = format_of(self, data_format)
-        self.dilation_rate = whole_numbers(self, "dilation_rate", dilation_rate, self._axes)
+        self._set_geometry(kernel_size, strides, padding, data_format, dilation_rate)
         self.activation = activation_name(activation)
         self.use_bias = bool(use_bias)
         self.bias_initializer = initializers.get(bias_initializer)
@@ -64,31 +51,6 @@ class Convolution(Layer):
             self.bias = self.add_weight(
                 "bias", (channels,), self.bias_initializer, self.bias_regularizer
             )
-
-    def _paddings_of(self, lengths: Sequence[int]) -> list[Padding]:
-        axes = zip(lengths, self.kernel_size, self.strides, self.dilation_rate, strict=True)
-        if self.padding == "same":
-            return [same_padding(*axis) for axis in axes]
-        if self.padding == "causal":
-            return [causal_padding(kernel, dilation) for _, kernel, _, dilation in axes]
-        return [Padding(0, 0) for _ in axes]
-
-    def _options(self, paddings: Sequence[Padding]) -> dict[str, int]:
-        """The options of a convolution of images; one axis of positions is their width."""
-        rest = [1] * (2 - self._axes)
-        (top, bottom), (left, right) = [Padding(0, 0) for _ in rest] + list(paddings)
-        height, width = rest + list(self.strides)
-        down, across = rest + list(self.dilation_rate)
-        return {
-            "stride_height": height,
-            "stride_width": width,
-            "dilation_height": down,
-            "dilation_width": across,
-            "top": top,
-            "bottom": bottom,
-            "left": left,
-            "right": right,
-        }
 
     def _convolved(self, x: Tensor, kernel: Tensor, bias: Tensor | None, groups: int) -> Tensor:
         """Images that are convolved with a kernel, without the activation."""
@@ -118,11 +80,6 @@ class Convolution(Layer):
         """See `Layer.get_config`."""
         config = {
             **super().get_config(),
-            "kernel_size": list(self.kernel_size),
-            "strides": list(self.strides),
-            "padding": self.padding,
-            "data_format": self.data_format,
-            "dilation_rate": list(self.dilation_rate),
             "activation": self.activation,
             "use_bias": self.use_bias,
         }

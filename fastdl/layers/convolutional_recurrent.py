@@ -8,13 +8,11 @@ from fastdl import ops
 from fastdl.layers.base import flatten
 from fastdl.layers.cells import LSTMCell
 from fastdl.layers.geometry import (
-    Padding,
+    KernelGeometry,
     channels_first,
     channels_last,
-    format_of,
-    one_of,
+    convolution_options,
     same_padding,
-    whole_numbers,
 )
 from fastdl.layers.recurrent import CellLayer, sequence_shape
 from fastdl.tensor import Shape, Tensor, apply
@@ -22,8 +20,10 @@ from fastdl.tensor import Shape, Tensor, apply
 __all__ = ["ConvLSTM2D"]
 
 
-class _ConvLSTM2DCell(LSTMCell):
+class _ConvLSTM2DCell(KernelGeometry, LSTMCell):
     """One step of a `ConvLSTM2D`, on images with their channels last."""
+
+    _units: ClassVar = "filters"
 
     def __init__(
         self,
@@ -37,11 +37,7 @@ class _ConvLSTM2DCell(LSTMCell):
         **kwargs: Any,
     ) -> None:
         super().__init__(filters, *args, **kwargs)
-        self.kernel_size = whole_numbers(self, "kernel_size", kernel_size, 2)
-        self.strides = whole_numbers(self, "strides", strides, 2)
-        self.padding = one_of(self, "padding", padding, ("valid", "same"))
-        self.data_format = format_of(self, data_format)
-        self.dilation_rate = whole_numbers(self, "dilation_rate", dilation_rate, 2)
+        self._set_geometry(kernel_size, strides, padding, data_format, dilation_rate)
         self.image: tuple[int, ...] = ()
 
     @property
@@ -52,15 +48,14 @@ class _ConvLSTM2DCell(LSTMCell):
     def build(self, input_shape: Shape) -> None:
         """Makes ``kernel``, ``recurrent_kernel`` and ``bias``."""
         height, width, channels = (n or 0 for n in input_shape[1:])
-        axes = list(
-            zip((height, width), self.kernel_size, self.strides, self.dilation_rate, strict=True)
-        )
-        self.paddings = [
-            same_padding(*axis) if self.padding == "same" else Padding(0, 0) for axis in axes
-        ]
+        self.paddings = self._paddings_of((height, width))
+        axes = zip(
+            (height, width), self.kernel_size, self.strides, self.dilation_rate, self.paddings,
+            strict=True,
+        )  # fmt: skip
         positions = [
             (n + sum(padding) - (kernel - 1) * dilation - 1) // stride + 1
-            for (n, kernel, stride, dilation), padding in zip(axes, self.paddings, strict=True)
+            for n, kernel, stride, dilation, padding in axes
         ]
         if min(positions) < 1:
             raise ValueError(
@@ -97,8 +92,11 @@ class _ConvLSTM2DCell(LSTMCell):
             same_padding(n, k, 1, 1) for n, k in zip(self.image, self.kernel_size, strict=False)
         ]
         state = self._kept(states[0], training)
-        product = _convolved(state, self.recurrent_kernel, None, same)
-        fed = _convolved(x, self.kernel, self.bias, self.paddings, self.strides, self.dilation_rate)
+        product = apply(
+            "conv2d_forward", x=state, weight=self.recurrent_kernel, **convolution_options(same)
+        )
+        options = self._options(self.paddings)
+        fed = apply("conv2d_forward", x=x, weight=self.kernel, bias=self.bias, **options)
         total = ops.add(product, fed)
         step = apply("lstm_step_forward", x=total, carry=states[1], **self._activations())
         return step[0], list(step[:2])
@@ -106,41 +104,8 @@ class _ConvLSTM2DCell(LSTMCell):
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""
         config = super().get_config()
-        filters = config.pop("units")
-        return {
-            **config,
-            "filters": filters,
-            "kernel_size": list(self.kernel_size),
-            "strides": list(self.strides),
-            "padding": self.padding,
-            "data_format": self.data_format,
-            "dilation_rate": list(self.dilation_rate),
-        }
-
-
-def _convolved(
-    x: Tensor,
-    kernel: Tensor,
-    bias: Tensor | None,
-    paddings: list[Padding],
-    strides: tuple[int, ...] = (1, 1),
-    dilations: tuple[int, ...] = (1, 1),
-) -> Tensor:
-    (top, bottom), (left, right) = paddings
-    return apply(
-        "conv2d_forward",
-        x=x,
-        weight=kernel,
-        bias=bias,
-        stride_height=strides[0],
-        stride_width=strides[1],
-        dilation_height=dilations[0],
-        dilation_width=dilations[1],
-        top=top,
-        bottom=bottom,
-        left=left,
-        right=right,
-    )
+        config["filters"] = config.pop("units")
+        return config
 
 
 class ConvLSTM2D(CellLayer):

@@ -12,8 +12,9 @@ from fastdl.layers.base import Layer, at_least_one
 from fastdl.tensor import Tensor
 
 __all__ = [
-    "Padding", "causal_padding", "channels_first", "channels_last", "format_of", "one_of",
-    "pairs", "same_padding", "shape_of", "transposed_length", "whole_numbers",
+    "KernelGeometry", "Padding", "channels_first", "channels_last", "convolution_options",
+    "format_of", "one_of", "pairs", "same_padding", "shape_of", "transposed_length",
+    "whole_numbers",
 ]  # fmt: skip
 
 
@@ -59,6 +60,69 @@ def same_padding(length: int, kernel: int, stride: int, dilation: int) -> Paddin
 def causal_padding(kernel: int, dilation: int) -> Padding:
     """What lets each output see its own position and those before it."""
     return Padding((kernel - 1) * dilation, 0)
+
+
+class KernelGeometry(Layer):
+    """Where the kernel of a layer stands on its images, or sequences."""
+
+    _axes = 2
+    _paddings: tuple[str, ...] = ("valid", "same")
+
+    def _set_geometry(
+        self, kernel_size: Any, strides: Any, padding: str, data_format: str | None,
+        dilation_rate: Any,
+    ) -> None:  # fmt: skip
+        """Takes the arguments that say it."""
+        self.kernel_size = whole_numbers(self, "kernel_size", kernel_size, self._axes)
+        self.strides = whole_numbers(self, "strides", strides, self._axes)
+        self.padding = one_of(self, "padding", padding, self._paddings)
+        self.data_format = format_of(self, data_format)
+        self.dilation_rate = whole_numbers(self, "dilation_rate", dilation_rate, self._axes)
+
+    def _paddings_of(self, lengths: Sequence[int]) -> list[Padding]:
+        axes = zip(lengths, self.kernel_size, self.strides, self.dilation_rate, strict=True)
+        if self.padding == "same":
+            return [same_padding(*axis) for axis in axes]
+        if self.padding == "causal":
+            return [causal_padding(kernel, dilation) for _, kernel, _, dilation in axes]
+        return [Padding(0, 0) for _ in axes]
+
+    def _options(self, paddings: Sequence[Padding]) -> dict[str, int]:
+        """The options of a convolution of images; one axis of positions is their width."""
+        rest = [1] * (2 - self._axes)
+        return convolution_options(
+            [Padding(0, 0) for _ in rest] + list(paddings),
+            rest + list(self.strides),
+            rest + list(self.dilation_rate),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Layer.get_config`."""
+        return {
+            **super().get_config(),
+            "kernel_size": list(self.kernel_size),
+            "strides": list(self.strides),
+            "padding": self.padding,
+            "data_format": self.data_format,
+            "dilation_rate": list(self.dilation_rate),
+        }
+
+
+def convolution_options(
+    paddings: Sequence[Padding], strides: Sequence[int] = (1, 1), dilations: Sequence[int] = (1, 1)
+) -> dict[str, int]:
+    """Options of ``conv2d_forward`` and its kin, from pairs of (height, width)."""
+    (top, bottom), (left, right) = paddings
+    return {
+        "stride_height": strides[0],
+        "stride_width": strides[1],
+        "dilation_height": dilations[0],
+        "dilation_width": dilations[1],
+        "top": top,
+        "bottom": bottom,
+        "left": left,
+        "right": right,
+    }
 
 
 def transposed_length(

@@ -105,6 +105,7 @@ BAD_NUMBERS = [
     (lambda n: L.LSTM(n), "units"),
     (lambda n: L.GRU(n), "units"),
     (lambda n: L.LSTM(2, stateful=True, batch_size=n), "batch_size"),
+    (lambda n: L.ConvLSTM2D(n, 2), "filters"),
     (lambda n: L.ConvLSTM2D(2, n), "kernel_size"),
     (lambda n: L.ConvLSTM2D(2, 2, strides=n), "strides"),
     (lambda n: L.ConvLSTM2D(2, 2, dilation_rate=(1, n)), "dilation_rate"),
@@ -123,8 +124,10 @@ RECURRENT = {
 
 @pytest.mark.parametrize("make, shape, message", TOO_LARGE)
 def test_kernels_that_do_not_fit(make, shape, message):
-    with pytest.raises(ValueError, match=message):
-        applied(make(), shape)
+    layer = make()
+    with pytest.raises(ValueError, match=message) as error:
+        applied(layer, shape)
+    assert str(error.value).startswith(layer.layers[0].name if layer.layers else layer.name)
 
 
 @pytest.mark.parametrize("make, shape", TOO_MANY)
