@@ -78,6 +78,9 @@ class Driver(Protocol):
     def stream(self) -> Any:
         """Inside of ``with`` work goes there; ``synchronize()`` waits until it is done."""
 
+    def release(self, stream: Any) -> None:
+        """Takes a stream back that nobody works on any more."""
+
     def follow(self, stream: Any) -> None:
         """Has the stream wait for all that the current one has been given."""
 

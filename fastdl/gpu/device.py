@@ -90,6 +90,8 @@ class CupyDriver:
         self.cudnn = cudnn.from_environment(self)
         self._modules: dict[tuple[int, str, int], Any] = {}
         self._kernels: dict[tuple[int, str, int, str], Any] = {}
+        #: by device: streams that are not in use; CuPy keeps memory that was freed for its stream
+        self._streams: dict[int, list[Any]] = {}
 
     def kernel(self, family: str, bits: int, name: str) -> Any:
         here = self.xp.cuda.runtime.getDevice()
@@ -144,7 +146,12 @@ class CupyDriver:
     def stream(self) -> Any:
         """A stream; work goes there inside of ``with``. It waits for no other by itself: one that
         waits for the default stream could not be recorded while another thread uses that."""
-        return self.xp.cuda.Stream(non_blocking=True)
+        unused = self._streams.setdefault(self.xp.cuda.runtime.getDevice(), [])
+        return unused.pop() if unused else self.xp.cuda.Stream(non_blocking=True)
+
+    def release(self, stream: Any) -> None:
+        """Takes a stream back that nobody works on any more."""
+        self._streams[stream.device_id].append(stream)
 
     def follow(self, stream: Any) -> None:
         """Has the stream wait for all that the current one has been given."""

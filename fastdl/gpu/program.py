@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -76,6 +77,7 @@ class Program:
         self.feed_buffers, self.fetch_buffers = tuple(feeds), tuple(fetches)
         self.done = 0
         self._stream = driver.stream()
+        weakref.finalize(self, driver.release, self._stream).atexit = False
         self._running = threading.Lock()
         self._holds = False
         #: whoever has this has the weights, of a program that keeps them: see memory.py

@@ -159,6 +159,9 @@ class Emulator:
     def stream(self):
         return Stream()
 
+    def release(self, stream):
+        pass
+
     def follow(self, stream):
         pass
 
