@@ -115,6 +115,10 @@ cdef enum: BACKWARD_X = 6, BACKWARD_MEAN, BACKWARD_VARIANCE, BACKWARD_GAMMA
 cdef enum: SUM, MERGE, SPREAD                           # phases
 cdef enum: BY_SCALE, CENTER, SLOPE, SUMS                # arrays in the workspace
 
+# grad_x is what the layer before reads next: it goes past the caches only where it is so many times
+# larger than what leaves them otherwise.
+cdef enum: SOON = 8
+
 
 cdef int64_t pooled_rows(const Pool *pool, int64_t images) noexcept nogil:
     return images * pool.P * pool.Q
@@ -162,6 +166,7 @@ cdef void backward_spread(
     cdef double room[SPAN]
     cdef int64_t width = pool.W * pool.C, rows = rows_in_span(width), first = piece * rows
     cdef int64_t bytes = first * width * op.itemsize, panel, column, at
+    cdef int64_t rows_in_all = images * pool.H * pool.W
     cdef char *grad_x = op.arguments[GRAD_X] + bytes
     cdef char *grad = <char *> room if width <= SPAN else grad_x    # a long row: in place
     rows = smaller(rows, images * pool.H - first)
@@ -177,7 +182,7 @@ cdef void backward_spread(
             op.arguments[BACKWARD_MEAN] + at, channels_of(op, BY_SCALE) + at,
             channels_of(op, CENTER) + at, channels_of(op, SLOPE) + at, rows * pool.W,
             panel_start(pool.C, panel + 1) - column, pool.C,
-            width <= SPAN and is_far(images * pool.H * pool.W, pool.C, op.itemsize))
+            width <= SPAN and is_far(rows_in_all // SOON, pool.C, op.itemsize))
 
 
 cdef void backward_piece(
