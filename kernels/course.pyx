@@ -67,6 +67,23 @@ def epoch_order(int64_t rows, int64_t seed, int64_t epoch) -> np.ndarray:
 
 # --- the course ----------------------------------------------------------------------------------
 
+def rates_ahead(schedule, int64_t step, int64_t here, int64_t later):
+    """The learning rates from a step on, as many as a schedule is asked for at once.
+
+    Parameters
+    ----------
+    here, later : int
+        Steps that are left in this epoch, and after it.
+    """
+    cdef int64_t count = smaller(max(here, smaller(FEWEST_RATES, here + later)), MOST_RATES)
+    cdef cnp.ndarray rates = np.ascontiguousarray(
+        schedule.rates(np.arange(step, step + count)), np.float64)
+    if rates.size != count:
+        raise ValueError(
+            f"{type(schedule).__name__}: gave {rates.size} rates for {count} steps")
+    return rates
+
+
 cdef class Course:
     """Epochs of training, each with its validation: the native half of `fit`.
 
@@ -276,19 +293,11 @@ cdef class Course:
 
     cdef int ask_schedule(self, bint across_epochs) except -1 nogil:
         """Has the schedule fill ``rates`` from the next step on."""
-        cdef int64_t count = self.batches - self.batch
-        if across_epochs:
-            count = max(count, smaller(
-                FEWEST_RATES, count + (self.epochs - self.epoch - 1) * self.batches))
-        count = smaller(count, MOST_RATES)
+        cdef int64_t later = (self.epochs - self.epoch - 1) * self.batches if across_epochs else 0
         with gil:
-            rates = self.schedule_.rates(np.arange(self.step, self.step + count))
-            self.rates = np.ascontiguousarray(rates, np.float64)
-            if self.rates.size != count:
-                raise ValueError(
-                    f"{type(self.schedule_).__name__}: gave {self.rates.size} rates for {count} "
-                    f"steps")
-        self.rates_first, self.rates_end = self.step, self.step + count
+            self.rates = rates_ahead(
+                self.schedule_, self.step, self.batches - self.batch, later)
+            self.rates_first, self.rates_end = self.step, self.step + self.rates.size
         return 0
 
     cdef bint totals_are_finite(self) noexcept nogil:

@@ -14,14 +14,11 @@ from typing import Any
 import numpy as np
 
 from fastdl.gpu.program import Program
-from fastdl.kernels.course import epoch_order
+from fastdl.kernels.course import epoch_order, rates_ahead
 
 __all__ = ["Course"]
 
 _STRETCH_SECONDS = 0.04
-
-#: As on the CPU: a schedule is asked for the rates of so many steps at once.
-_FEWEST_RATES, _MOST_RATES = 1024, 65536
 
 
 class Course:
@@ -197,16 +194,8 @@ class Course:
         known = self.step - self._rates_first
         if 0 <= known < len(self._rates):
             return self._rates[known:]
-        count = self.batches - self.batch
-        if across_epochs:
-            following = (self.epochs - self.epoch - 1) * self.batches
-            count = max(count, min(_FEWEST_RATES, count + following))
-        count = min(count, _MOST_RATES)
-        rates = self._schedule.rates(np.arange(self.step, self.step + count))
-        self._rates = np.ascontiguousarray(rates, np.float64)
-        if self._rates.size != count:
-            raise ValueError(
-                f"{type(self._schedule).__name__}: gave {self._rates.size} rates for {count} steps"
-            )
+        later = (self.epochs - self.epoch - 1) * self.batches if across_epochs else 0
+        left = self.batches - self.batch
+        self._rates = rates_ahead(self._schedule, self.step, left, later)
         self._rates_first = self.step
         return self._rates
