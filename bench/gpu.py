@@ -326,12 +326,13 @@ def time_products(cupy: Any) -> dict[str, Any]:
             out, function = cupy.empty((M, N), cupy.float32), getattr(gpu, f"matmul_{form}")
             ours = cupy.empty_like(out)
             times = []
-            for own, target in ((False, out), (True, ours)):
-                driver.multiplies = not own
-                times.append(
-                    seconds_of(lambda f=function, t=target, x=a, y=b: f(x, y, out=t), cupy)
-                )
-            driver.multiplies = True
+            try:
+                for driver.multiplies, target in ((True, out), (False, ours)):
+                    times.append(
+                        seconds_of(lambda f=function, t=target, x=a, y=b: f(x, y, out=t), cupy)
+                    )
+            finally:
+                driver.multiplies = True
             cupy.testing.assert_allclose(ours, out, rtol=1e-3, atol=1e-2)
             rates = [2e-12 * M * N * K / t for t in times]
             found[f"{form} {M}x{K}x{N}"] = {

@@ -19,7 +19,7 @@ def test_without_a_device_it_says_what_is_missing(capsys, monkeypatch):
 
 
 def test_a_step_is_timed(emulated):
-    found = script.time_steps("S0e", script.Clock(8))
+    found = script.time_steps("S0e", script.Clock(60))
     assert found["fastdl"] > 0 and not any("differs" in key for key in found)
     lines = script.table({"S0e": found, "tests": "fine"})
     assert "| S0e | fastdl |" in lines and "| tests |  | fine |" in lines
