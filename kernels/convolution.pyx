@@ -48,6 +48,9 @@ cdef enum:
 # A piece is worth some nanoseconds of work. FEW pieces of them keep threads evenly busy.
 cdef enum: PIECE_NANOSECONDS = 10000, FEW_PIECES = 16
 
+# Those of a weight's gradient cost more: each leaves a part that another thread may have to merge.
+cdef enum: WEIGHT_PIECES = 8, LONG_PIECE_NANOSECONDS = 1000000
+
 # So many images of fewer pixels make a piece.
 cdef enum: SMALL_IMAGES = 6, SMALL_PIXELS = 256
 
@@ -264,11 +267,14 @@ cdef struct Cut:
 
 
 cdef Cut cut_of(const Op *op, const Convolution *c, int64_t images) noexcept nogil:
-    """About FEW_PIECES pieces, cut such that least is read and written: each group of images has a
-    place for the whole gradient, each part of the columns reads all of x."""
+    """About WEIGHT_PIECES pieces, or FEW_PIECES of much work, cut such that least is read and written:
+    each group of images has a place for the whole gradient, each part of the columns reads all of
+    x."""
     cdef Cut cut
-    cdef int64_t pieces = smaller(
-        FEW_PIECES, 1 + <int64_t> (nanoseconds(op, c, images) / PIECE_NANOSECONDS))
+    cdef double work = nanoseconds(op, c, images)
+    cdef int64_t pieces = max(
+        smaller(WEIGHT_PIECES, 1 + <int64_t> (work / PIECE_NANOSECONDS)),
+        smaller(FEW_PIECES, <int64_t> (work / LONG_PIECE_NANOSECONDS)))
     cdef int64_t most = smaller(
         images, images * c.rows.output * c.columns.output // LEAST_PIXELS), columns, parts
     cdef int64_t groups = groups_of(c)
