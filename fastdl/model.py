@@ -116,6 +116,11 @@ class Model(Network):
             self._known_structure = latest, known
         return known
 
+    def _compute(self, x: Any, training: bool | None) -> Any:
+        if self.backend == "gpu":
+            runtime.note_eager_call(self.name)
+        return super()._compute(x, training)
+
     # --- compile --------------------------------------------------------------------------------
 
     @hinted

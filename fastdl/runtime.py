@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 _BACKENDS = ("cpu", "gpu")
+_noted_eager_call = False
 
 set_num_threads = runner.set_num_threads
 get_num_threads = runner.get_num_threads
@@ -84,6 +86,18 @@ def check_backend(name: str) -> str:
     if name == "gpu":
         _require_gpu()
     return name
+
+
+def note_eager_call(name: str) -> None:
+    """Says once that calls of a model compute on the CPU, though its backend is another one."""
+    global _noted_eager_call
+    if not _noted_eager_call:
+        _noted_eager_call = True
+        warnings.warn(
+            f"{name}: calls and tapes compute on the CPU; fastdl.compiled_step around the step, or "
+            f"predict, runs on the backend 'gpu'",
+            stacklevel=4,
+        )
 
 
 def _require_gpu() -> None:

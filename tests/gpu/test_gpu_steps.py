@@ -2,13 +2,14 @@
 
 import pickle
 import threading
+import warnings
 
 import numpy as np
 import pytest
 from sameness import assert_same
 
 import fastdl
-from fastdl import losses, optimizers
+from fastdl import losses, optimizers, runtime
 from fastdl.layers import LSTM, BatchNormalization, Dense, Dropout, Reshape
 
 RNG = np.random.default_rng(0)
@@ -223,6 +224,19 @@ def test_where_a_step_runs(emulated):
     mixed = fastdl.compiled_step(lambda x: (model(x), other(x)))
     with pytest.raises(RuntimeError, match=r"sequential\S* on 'gpu' and sequential\S* on 'cpu'"):
         mixed(X)
+
+
+def test_calls_that_compute_on_the_cpu_are_told_once(emulated, monkeypatch):
+    monkeypatch.setattr(runtime, "_noted_eager_call", False)
+    model = network().to("gpu")
+    with pytest.warns(
+        UserWarning, match=r"calls and tapes compute on the CPU; fastdl.compiled_ste"
+    ):
+        model(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model(X)
+        step_of(network().to("cpu"), optimizers.SGD(0.1), compiled=False)(X, Y)
 
 
 def test_wrong_arrays_change_nothing(emulated):
