@@ -66,6 +66,8 @@ typedef struct {
     /* Bit p: each thread goes through its pieces of phase p from the last to the first, as they read
      * again what the phase, or the op, before has just read: what it read last is still cached. */
     int backwards;
+    /* Bit a: as a tail, the op reads argument a at every element, and nobody has just written it. */
+    int reads;
 } Kernel;
 
 /* Step, seed and learning rate of an op that has its own, and the kernel that is to see them. */

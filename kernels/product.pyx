@@ -28,8 +28,8 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastdl.kernels.runner cimport (
-    Context, Kernel, MatmulBodies, Op, Product, ceil_divide, op_rows, product_turns, register,
-    smaller,
+    MAX_ARGUMENTS, MOST_TAIL_ARRAYS, Context, Kernel, MatmulBodies, Op, Product, ceil_divide,
+    op_rows, product_turns, register, smaller,
 )
 
 
@@ -52,13 +52,17 @@ cdef enum: COPY_STRIDE = 2048, COPY_COLUMNS = 512, COPY_ROWS = 64, COPY_DEPTH = 
 
 cdef enum: CACHE_LINE = 64, FAR_STRIDE = 4096
 
+# What a tail reads of so many bytes an array is not in L2.
+cdef enum: FAR_BYTES = 524288
+
 # Elements of the depth that a partial sum is worth.
 cdef enum: LEAST_DEPTH = 512
 
-# Few rows times a large b: the depth is cut, into so many parts of so many elements at least, where
-# the parts' sums need no more than a third of the memory of b. Then a thread reads the rows of a
-# weight that it has updated itself (the weight's gradient is cut by rows too), and no other's.
-cdef enum: MOST_PARTS = 4, PART_DEPTH = 96
+# Few rows times a large b that the cores' L2 hold: the depth is cut, into so many parts of so many
+# elements at least, where the parts' sums need no more than a third of the memory of b. Then a thread
+# reads the rows of a weight that it has updated itself (the weight's gradient is cut by rows too), and
+# no other's.
+cdef enum: MOST_PARTS = 4, PART_DEPTH = 96, MOST_NEAR_BYTES = 4194304
 
 # A weight gradient of many rows: its depth is cut as the rows of the batch are in the ops before it,
 # into parts of so many at least, where the sums of the parts are smaller than what else would wander
@@ -135,11 +139,11 @@ cdef int64_t power_of_two(int64_t most) noexcept nogil:
     return n
 
 
-cdef int64_t depth_parts(const Problem *p) noexcept nogil:
+cdef int64_t depth_parts(const Op *op, const Problem *p) noexcept nogil:
     """Into how many parts the depth is cut, of few rows times a large b or of a weight gradient, for
     the sake of what lies in each core's cache; 1: it is not."""
     cdef int64_t parts = MOST_PARTS
-    if p.form == NT:
+    if p.form == NT or (p.form == NN and p.K * p.N * op.itemsize > MOST_NEAR_BYTES):
         return 1
     while parts > 1 and (
             (3 * parts * p.M > p.K or parts * PART_DEPTH > p.K) if p.form == NN
@@ -167,8 +171,10 @@ cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
     parts = max(parts, smaller(<int64_t> (work / LARGE_NANOSECONDS), MANY_PIECES))
     parts = power_of_two(parts)
     strips = power_of_two(ceil_divide(p.M, op.bodies.matmul.tile_rows))
+    if p.N >= COPY_COLUMNS:     # of b, which pays where a piece has rows enough
+        strips = power_of_two(p.M // op.bodies.matmul.joined_rows)
     panels = power_of_two(ceil_divide(p.N, op.bodies.matmul.tile_columns))
-    c.depth = smaller(parts, depth_parts(p))
+    c.depth = smaller(parts, depth_parts(op, p))
     parts = parts // c.depth
     c.rows = parts
     if p.form != TN:
@@ -292,8 +298,11 @@ cdef int64_t multiply(
     product.b_end = p.b + p.K * p.N * size
     product.bias = p.bias + column * size if p.bias != NULL and c.depth == 1 else NULL
     product.finished = NULL
+    product.tail_arrays = 0
     if op.tail != NULL and c.depth == 1:
         product.finished = finished
+        if p.M * p.N * size >= FAR_BYTES:
+            note_tail(op, &product, (row * p.N + column) * size)
     product.op, product.context = op, context
     if p.form == NN:
         product.a = p.a + (row * p.a_stride + depth) * size
@@ -308,6 +317,19 @@ cdef int64_t multiply(
         product.b = p.b + (column * p.b_stride + depth) * size
         bodies.nt(&product)
     return joined * lines
+
+
+cdef void note_tail(const Op *op, Product *product, int64_t offset) noexcept nogil:
+    """Says what the tails will read."""
+    cdef const Op *tail = op.tail
+    cdef int i
+    while tail != NULL:
+        for i in range(MAX_ARGUMENTS):
+            if (tail.kernel.reads >> i & 1 and tail.arguments[i] != NULL
+                    and product.tail_arrays < MOST_TAIL_ARRAYS):
+                product.tail[product.tail_arrays] = tail.arguments[i] + offset
+                product.tail_arrays += 1
+        tail = tail.tail
 
 
 cdef void finished(
@@ -426,7 +448,7 @@ cdef void batch_matmul_piece(
     cdef Product p
     p.out_stride, p.rows, p.columns, p.depth = columns, rows, columns, depth
     p.bias, p.finished, p.op, p.context = NULL, NULL, op, context
-    p.first_row = p.first_column = 0
+    p.first_row = p.first_column = p.tail_arrays = 0
     p.turned = product_turns(rows, columns, depth)
     p.a_stride = rows if op.kernel.variant == TN else depth
     p.b_stride = depth if op.kernel.variant == NT else columns

@@ -116,10 +116,12 @@ cdef void scatter_piece(
 
 cdef Kernel gather_kernel = Kernel(
     phases=1, pieces=row_pieces, run_piece=gather_piece, cost=row_cost, workspace=NULL, span=NULL,
-    tile=NULL, run_range=NULL, nanoseconds=0, variant=0, backwards=0)
+    tile=NULL, run_range=NULL, nanoseconds=0, variant=0, backwards=0,
+    reads=0)
 cdef Kernel scatter_kernel = Kernel(
     phases=1, pieces=row_pieces, run_piece=scatter_piece, cost=row_cost, workspace=NULL, span=NULL,
-    tile=NULL, run_range=NULL, nanoseconds=0, variant=0, backwards=0)
+    tile=NULL, run_range=NULL, nanoseconds=0, variant=0, backwards=0,
+    reads=0)
 
 
 # --- the program -------------------------------------------------------------------------------

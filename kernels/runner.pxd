@@ -136,6 +136,9 @@ cdef extern from "simd/bodies.h" nogil:
         const void *op
         const void *context
         int64_t first_row, first_column
+        const void *tail[4]
+        int64_t tail_arrays
+    enum: MOST_TAIL_ARRAYS
     bint product_turns(int64_t rows, int64_t columns, int64_t depth)
     ctypedef struct MatmulBodies:
         void (*nn)(const Product *product) noexcept nogil
@@ -374,6 +377,7 @@ cdef extern from "op.h" nogil:
         double nanoseconds
         int64_t variant
         int backwards
+        int reads
         int phases
         int64_t (*pieces)(const Op *op, const Context *context, int phase) noexcept nogil
         void (*run_piece)(

@@ -139,6 +139,8 @@ cdef void one_row(
 cdef Kernel sgd_kernel, rmsprop_kernel, adam_kernel, adagrad_kernel
 sgd_kernel.tile, rmsprop_kernel.tile = sgd_tile, rmsprop_tile
 adam_kernel.tile, adagrad_kernel.tile = adam_tile, adagrad_tile
+sgd_kernel.reads = adagrad_kernel.reads = 1 << PARAM | 1 << 2
+rmsprop_kernel.reads = adam_kernel.reads = 1 << PARAM | 1 << 2 | 1 << 3 | 1 << 4
 
 register_elementwise(
     "sgd_update", &sgd_kernel, one_row, 0.1, "param grad velocity grad_scale",

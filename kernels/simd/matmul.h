@@ -5,6 +5,8 @@
 
 typedef struct Product Product;
 
+enum { MOST_TAIL_ARRAYS = 4 };
+
 /* One piece of a product, for one thread: out (rows, columns) = a . b + bias. All strides are in
  * elements, from row to row of the array as it lies in memory. The three forms differ in how a and
  * b lie:
@@ -25,6 +27,10 @@ struct Product {
                      int64_t columns);
     const void *op, *context;      /* for `finished` */
     int64_t first_row, first_column;  /* where out lies in the array that it is a part of */
+    /* Of large arrays that `finished` reads at the places of out: what it reads at out's first. They
+     * are asked for while out is computed. */
+    const void *tail[MOST_TAIL_ARRAYS];
+    int64_t tail_arrays;
 };
 
 /* Whether a . b transposed is better computed as b . a transposed and turned: few rows, and a and out are
