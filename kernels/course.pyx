@@ -101,8 +101,8 @@ cdef class Course:
         Its ``rates(steps)`` is asked for many steps at once, at least anew for every epoch that is
         run for itself.
     watched : int
-        So many first pairs of the totals, those of the losses, are looked at after each stretch: `advance` returns "not
-        finite" where one has become so.
+        So many first pairs of the totals, those of the losses, are looked at after each stretch:
+        `advance` returns "not finite" where one has become so.
     """
 
     cdef Program train, validate

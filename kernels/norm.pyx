@@ -4,10 +4,11 @@ Shapes: x, out and their gradients are (B, C), everything else of batch norm (C,
 
 Batch norm cuts its matrices into blocks of rows and, where they are wide, panels of columns, about
 ELEMENTS elements each, and every phase over them cuts alike, so that a thread meets again what is
-still in its cache: it writes backwards, beginning with what it read last. A block's sums go to a place of their own in the workspace; the next phase adds
-them up in the order of the blocks, a piece for NORM_MERGE columns. No two pieces write to the same
-place. Statistics read each element once (4 bytes in float32), a forward reads and writes it (8), a
-backward reads two for the sums, then reads two and writes one (20).
+still in its cache: it writes backwards, beginning with what it read last. A block's sums go to a
+place of their own in the workspace; the next phase adds them up in the order of the blocks, a piece
+for NORM_MERGE columns. No two pieces write to the same place. Statistics read each element once (4
+bytes in float32), a forward reads and writes it (8), a backward reads two for the sums, then reads
+two and writes one (20).
 
 Layer norm's pieces are blocks of rows. A forward reads and writes each element once (8 bytes), a
 backward reads two and writes one (12) while a block is in the cache.

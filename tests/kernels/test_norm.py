@@ -124,6 +124,24 @@ def test_layer_norm_of_a_row_that_begins_with_an_outlier(isa):
         assert np.abs(got / value - 1).max() < 1e-5
 
 
+def test_a_pooled_gradient_of_more_than_the_caches_hold(isa):
+    """From 32 MB on it is written past them, in lines that rows of 31 x 33 do not begin or end with."""
+    x, gamma = drawn((270, 33, 31, 33), np.float32, 1, 2), drawn(33, np.float32, seed=1)
+    mean, variance = kernels.batchnorm_statistics(x.reshape(-1, 33))
+    window = dict(pool_height=2, pool_width=2, stride_height=2, stride_width=2)
+    out, picked, index = kernels.batchnorm_max_pool_forward(x, mean, variance, gamma, **window)
+    grad_out = drawn(out.shape, np.float32, seed=2)
+    grad = kernels.max_pool_backward(grad_out, index, grad_x=np.empty_like(x), **window)
+    wanted = kernels.batchnorm_backward(
+        grad.reshape(-1, 33), x.reshape(-1, 33), mean, variance, gamma
+    )
+    got = kernels.batchnorm_max_pool_backward(
+        grad_out, picked, index, x, mean, variance, gamma, **window
+    )
+    for a, b in zip(got, wanted, strict=True):
+        assert np.allclose(a.reshape(b.shape), b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
+
+
 def test_an_empty_batch_has_sums_of_0():
     x = np.zeros((0, 5), np.float32)
     mean, variance = kernels.batchnorm_statistics(x)
