@@ -125,10 +125,10 @@ def test_layer_norm_of_a_row_that_begins_with_an_outlier(isa):
 
 
 def test_a_pooled_gradient_of_more_than_the_caches_hold(isa):
-    """From 32 MB on it is written past them, in lines that rows of 31 x 33 do not begin or end with."""
+    """From 32 MB on it is written past them, in lines that no row of 31 x 33 ends with."""
     x, gamma = drawn((270, 33, 31, 33), np.float32, 1, 2), drawn(33, np.float32, seed=1)
     mean, variance = kernels.batchnorm_statistics(x.reshape(-1, 33))
-    window = dict(pool_height=2, pool_width=2, stride_height=2, stride_width=2)
+    window = {"pool_height": 2, "pool_width": 2, "stride_height": 2, "stride_width": 2}
     out, picked, index = kernels.batchnorm_max_pool_forward(x, mean, variance, gamma, **window)
     grad_out = drawn(out.shape, np.float32, seed=2)
     grad = kernels.max_pool_backward(grad_out, index, grad_x=np.empty_like(x), **window)
