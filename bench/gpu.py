@@ -194,7 +194,9 @@ def _captured(step: Callable, network: Any, optimizer: Any, batch: Any) -> Calla
 
 
 def libraries(driver: Any) -> dict[str, tuple[str, Any]]:
-    """What may stand in the place of our kernels: the driver's attribute, and the library."""
+    """What may stand in the place of our kernels: the driver's attribute, and the library. From then
+    on the driver has none of them."""
+    driver.cudnn = driver.blas = None
     found: dict[str, tuple[str, Any]] = {}
     frontend, bindings = optional("cudnn"), optional("nvmath.bindings.cublasLt")
     try:

@@ -1,6 +1,7 @@
-"""Products by cuBLASLt, through nvmath-python's bindings, where the environment asks for them.
+"""Products by cuBLASLt, through nvmath-python's bindings, where these are installed.
 
-``FASTDL_GPU_PRODUCTS`` is "cublaslt", or "tf32" or "bf16" for products of float32 that are made of
+``FASTDL_GPU_PRODUCTS`` in the environment may be "own" for our kernels, "cublaslt", which makes it
+an error if the bindings are missing, or "tf32" or "bf16" for products of float32 that are made of
 shorter numbers. Unlike CuPy's own products these may be captured in a graph: the workspace is the
 call's.
 """
@@ -25,6 +26,8 @@ _COMPUTE_64F, _R_32F, _R_64F, _TRANSPOSED = 70, 0, 1, 1
 
 _WORKSPACE = 1 << 25
 
+_BINDINGS = "nvmath.bindings.cublasLt"
+
 
 def from_environment(driver: Any) -> Blas | None:
     """What makes the products; None: our own kernels.
@@ -34,16 +37,16 @@ def from_environment(driver: Any) -> Blas | None:
     ValueError
         If ``FASTDL_GPU_PRODUCTS`` is no known kind.
     ImportError
-        If nvmath-python is not installed.
+        If it is one that needs nvmath-python, and that is not installed.
     """
-    kind = os.environ.get("FASTDL_GPU_PRODUCTS", "own")
-    if kind == "own":
-        return None
-    if kind not in _KINDS:
+    kind = os.environ.get("FASTDL_GPU_PRODUCTS")
+    if kind not in (None, "own", *_KINDS):
         names = ", ".join(map(repr, ("own", *_KINDS)))
         raise ValueError(f"FASTDL_GPU_PRODUCTS must be one of {names}, got {kind!r}")
-    bindings = _optional.require("nvmath.bindings.cublasLt", "nvmath", "FASTDL_GPU_PRODUCTS")
-    return Blas(driver, bindings, kind)
+    if kind == "own" or (kind is None and _optional.optional(_BINDINGS) is None):
+        return None
+    bindings = _optional.require(_BINDINGS, "nvmath", "FASTDL_GPU_PRODUCTS")
+    return Blas(driver, bindings, kind or "cublaslt")
 
 
 class Blas:

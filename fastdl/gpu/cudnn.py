@@ -1,9 +1,9 @@
-"""Convolutions by cuDNN, through its frontend, where the environment asks for them.
+"""Convolutions by cuDNN, through its frontend, where that is installed.
 
-``FASTDL_GPU_CONVOLUTIONS`` is "cudnn", or "own" for our kernels, which also make what cuDNN has no
-way for. float32 is float32 there too, unless ``FASTDL_GPU_PRODUCTS`` allows shorter numbers. Bias
-and activation are ours, in one pass over what comes out: its graphs do not say what a ReLU makes of
-NaN.
+``FASTDL_GPU_CONVOLUTIONS`` in the environment may be "own" for our kernels, which also make what
+cuDNN has no way for, or "cudnn", which makes it an error if cuDNN is missing. float32 is float32
+there too, unless ``FASTDL_GPU_PRODUCTS`` allows shorter numbers. Bias and activation are ours, in
+one pass over what comes out: its graphs do not say what a ReLU makes of NaN.
 
 Images lie channels last in both, which cuDNN is told by strides. Of a filter's strides it asks only
 whether its channels or its columns are closer together, and takes ours, (R, S, I, O), for one of
@@ -35,17 +35,19 @@ def from_environment(driver: Any) -> Cudnn | None:
     ValueError
         If ``FASTDL_GPU_CONVOLUTIONS`` is neither "own" nor "cudnn".
     ImportError
-        If the frontend is not installed, or the library that it is for.
+        If it is "cudnn", and the frontend is not installed, or not the library that it is for.
     """
-    kind = os.environ.get(_NAME, "own")
-    if kind == "own":
-        return None
-    if kind != "cudnn":
+    kind = os.environ.get(_NAME)
+    if kind not in (None, "own", "cudnn"):
         raise ValueError(f"{_NAME} must be 'own' or 'cudnn', got {kind!r}")
+    if kind == "own" or (kind is None and _optional.optional("cudnn") is None):
+        return None
     frontend = _optional.require("cudnn", "cudnn12", _NAME)
     try:
         frontend.backend_version()
     except RuntimeError as error:
+        if kind is None:
+            return None
         raise ImportError(
             f"{_NAME} needs the library cuDNN ({error}): pip install 'fastdl[cudnn12]', or cudnn13"
         ) from error

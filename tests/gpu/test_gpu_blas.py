@@ -1,6 +1,7 @@
 """What cuBLASLt is asked for, with NumPy in its place."""
 
 import ctypes
+import sys
 from types import SimpleNamespace
 
 import cases
@@ -132,10 +133,18 @@ def test_on_a_device(on, kind, monkeypatch):
 
 
 def test_the_environment_says_which(emulated, monkeypatch):
+    monkeypatch.delenv("FASTDL_GPU_PRODUCTS", raising=False)
+    monkeypatch.setitem(sys.modules, "nvmath.bindings.cublasLt", None)
+    assert blas.from_environment(emulated) is None
+    monkeypatch.setitem(sys.modules, "nvmath.bindings.cublasLt", Lt())
+    assert blas.from_environment(emulated).compute == 68
+    monkeypatch.setenv("FASTDL_GPU_PRODUCTS", "own")
     assert blas.from_environment(emulated) is None
     monkeypatch.setenv("FASTDL_GPU_PRODUCTS", "fast")
     with pytest.raises(ValueError, match="one of 'own', 'cublaslt', 'bf16', 'tf32', got 'fast'"):
         blas.from_environment(emulated)
     monkeypatch.setenv("FASTDL_GPU_PRODUCTS", "tf32")
+    assert blas.from_environment(emulated).compute == 77
+    monkeypatch.setitem(sys.modules, "nvmath.bindings.cublasLt", None)
     with pytest.raises(ImportError, match="FASTDL_GPU_PRODUCTS needs nvmath"):
         blas.from_environment(emulated)

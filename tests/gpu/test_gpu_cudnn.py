@@ -231,6 +231,14 @@ def test_on_a_device(on, dtype, monkeypatch):
 
 
 def test_the_environment_says_which(emulated, monkeypatch):
+    monkeypatch.delenv("FASTDL_GPU_CONVOLUTIONS", raising=False)
+    monkeypatch.setitem(sys.modules, "cudnn", None)
+    assert cudnn.from_environment(emulated) is None
+    found = Frontend()
+    found.backend_version = lambda: 91100
+    monkeypatch.setitem(sys.modules, "cudnn", found)
+    assert isinstance(cudnn.from_environment(emulated), cudnn.Cudnn)
+    monkeypatch.setenv("FASTDL_GPU_CONVOLUTIONS", "own")
     assert cudnn.from_environment(emulated) is None
     monkeypatch.setenv("FASTDL_GPU_CONVOLUTIONS", "fast")
     with pytest.raises(ValueError, match="must be 'own' or 'cudnn', got 'fast'"):
@@ -239,7 +247,6 @@ def test_the_environment_says_which(emulated, monkeypatch):
     monkeypatch.setitem(sys.modules, "cudnn", None)
     with pytest.raises(ImportError, match=r"FASTDL_GPU_CONVOLUTIONS needs cudnn.*cudnn12"):
         cudnn.from_environment(emulated)
-    found = Frontend()
     monkeypatch.setitem(sys.modules, "cudnn", found)
 
     def missing():
@@ -248,6 +255,8 @@ def test_the_environment_says_which(emulated, monkeypatch):
     found.backend_version = missing
     with pytest.raises(ImportError, match=r"needs the library cuDNN \(no such symbol\)"):
         cudnn.from_environment(emulated)
+    monkeypatch.delenv("FASTDL_GPU_CONVOLUTIONS")
+    assert cudnn.from_environment(emulated) is None  # installed, but the library is not
     found.backend_version = lambda: 91100
     assert cudnn.from_environment(emulated)._refused == [1, 2, 3]
     for shorter in ("tf32", "bf16"):
