@@ -194,7 +194,7 @@ def _captured(step: Callable, network: Any, optimizer: Any, batch: Any) -> Calla
 
 
 def libraries(driver: Any) -> dict[str, tuple[str, Any]]:
-    """What may stand in the place of our kernels: the driver's attribute, and the library. From then
+    """What may stand in place of our kernels: the driver's attribute, and the library. From then
     on the driver has none of them."""
     driver.cudnn = driver.blas = None
     found: dict[str, tuple[str, Any]] = {}
