@@ -42,7 +42,8 @@ cdef class Program:
     cdef double cost                    # of a full batch on one thread, roughly, in nanoseconds
     cdef double pace[2]                 # ... as seen, on one thread and on all; 0: not yet
     cdef bint warm                      # both have run once: what is seen from now on counts
-    cdef int until_look, interval       # stretches to the next look at the slower way, and then
+    cdef int64_t until_look             # batches to the next look at the slower way
+    cdef int interval                   # ... and from it to the one after, in times of its length
     cdef readonly int64_t capacity
     cdef readonly object totals
     cdef double *totals_at
@@ -76,7 +77,7 @@ cdef class Program:
     cdef bint together(self) noexcept nogil
     cdef void run_part(self, const Stretch *stretch, bint together) noexcept nogil
     cdef void run_timed(self, const Stretch *stretch, bint together) noexcept nogil
-    cdef void plan_look(self, bint before) noexcept nogil
+    cdef void plan_look(self, bint before, int64_t few) noexcept nogil
 
     # Runs some batches, on all the threads that were prepared for or on this one.
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil

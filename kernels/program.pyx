@@ -34,14 +34,14 @@ cdef enum: PROGRAM_GRAIN = 2500
 
 # A batch shorter than ALONE_BELOW is left to one thread, one longer than TOGETHER_ABOVE to all of
 # them. Between, where arrays wander between the cores' caches and others may want a core, a program
-# finds out by running: a stretch of batches begins with a few in the way that is not the faster one,
-# where a look at it is due, and goes on in the faster one. The next look is due after 1, 2, 4 ...
-# stretches, at most after OFTEN, or SELDOM where the other way takes more than FAR_BEHIND times as
-# long; and soon when the ways have changed places. So what disturbs some stretches, as another
-# library's threads do that spin for a while when their work is done, is soon forgotten, and looking
-# costs a few percent at most. (Results are the same bits.)
+# finds out by running: it takes the way that looks faster, and looks at the other one for some batches
+# now and then: after 2, 4, 8 ... times as long as a look takes, at most after OFTEN times, or SELDOM
+# where the other way takes more than FAR_BEHIND times as long; and soon when the ways have changed
+# places. So what disturbs a program for some milliseconds, as another library's threads do that spin
+# when their work is done, is soon forgotten, and looking costs a few percent at most. (Results are the
+# same bits.)
 cdef enum: ALONE_BELOW = 20000, TOGETHER_ABOVE = 3000000, FIRST_TOGETHER = 200000
-cdef enum: LOOK_NANOSECONDS = 2000000, OFTEN = 8, SELDOM = 32
+cdef enum: LOOK_NANOSECONDS = 2000000, OFTEN = 32, SELDOM = 256
 cdef double FAR_BEHIND = 1.5
 
 # What rows read together must stay in each core's cache where groups of them go through a loop.
@@ -447,7 +447,8 @@ cdef class Program:
         self.give_workspace((total - 1) % batch + 1)
         cost = total_cost(self.ops, ops, &context)
         if cost != self.cost or threads != self.planned_threads:
-            self.pace[0] = self.pace[1] = self.until_look = self.interval = 0
+            self.pace[0] = self.pace[1] = self.until_look = 0
+            self.warm = False
         self.cost, self.planned_threads = cost, threads
         if cost < ALONE_BELOW and not is_forced():
             threads = 1
@@ -523,25 +524,32 @@ cdef class Program:
 
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil:
         cdef Stretch part = stretch[0]
-        cdef bint together = self.together()
+        cdef int64_t left = stretch.count
         cdef int64_t few = <int64_t> (LOOK_NANOSECONDS / max(self.cost, 1.0)) + 1
-        if (self.plan_.threads == 1 or self.cost > TOGETHER_ABOVE or is_forced()
-                or stretch.count < 2 * few):
-            self.run_part(&part, together)
-            return
-        if self.until_look == 0:
-            part.count = few
-            self.run_timed(&part, not together)
-            part.first += few
-            part.context.step += few
-            part.count = stretch.count - few
+        cdef bint decided = (
+            self.plan_.threads == 1 or self.cost > TOGETHER_ABOVE or is_forced())
+        cdef bint together
+        while left > 0:
+            together = self.together()
+            part.count = left
+            if decided or left < 2 * few:
+                self.run_part(&part, together)
+                self.until_look -= part.count
+            elif self.until_look <= 0:
+                part.count = few
+                self.run_timed(&part, not together)
+                self.plan_look(together, few)
+            else:
+                if left - self.until_look >= 2 * few:
+                    part.count = self.until_look
+                self.run_timed(&part, together)
+                self.until_look -= part.count
+                self.warm = True
+            left -= part.count
+            part.first += part.count
+            part.context.step += part.count
             if part.rates != NULL:
-                part.rates += few
-            self.plan_look(together)
-        else:
-            self.until_look -= 1
-        self.run_timed(&part, self.together())
-        self.warm = True
+                part.rates += part.count
 
     cdef void run_part(self, const Stretch *stretch, bint together) noexcept nogil:
         cdef Team team
@@ -564,17 +572,12 @@ cdef class Program:
                 pace = min(pace, PATIENCE * self.pace[together])
             self.pace[together] = pace
 
-    cdef void plan_look(self, bint before) noexcept nogil:
+    cdef void plan_look(self, bint before, int64_t few) noexcept nogil:
         """Says when the slower way is looked at again; `before`: which way was the faster one."""
         cdef bint now = self.together()
         cdef int most = SELDOM if self.pace[not now] > FAR_BEHIND * self.pace[now] else OFTEN
-        if not self.warm:
-            self.interval = 0
-        elif now != before or self.interval == 0:
-            self.interval = 1
-        else:
-            self.interval = min(2 * self.interval, most)
-        self.until_look = self.interval
+        self.interval = 1 if now != before or not self.warm else min(2 * self.interval, most)
+        self.until_look = self.interval * few
 
     def run(self, int64_t batch, *, int64_t step=0, int64_t seed=0, double learning_rate=0,
             bint keep_totals=False) -> None:

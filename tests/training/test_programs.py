@@ -280,3 +280,25 @@ def test_a_running_program_is_nobody_elses():
     program.unbind()
     with pytest.raises(RuntimeError, match="nothing is bound"):
         course.advance("end", 1.0)
+
+
+def test_a_fit_that_tries_one_thread_and_two_has_the_bits_of_one():
+    """Its stretches of batches are divided where the other way is looked at: rates, order and
+    counters go on from there."""
+    x, y = data(6400, 256)
+    weights = []
+    for threads in (1, 2):
+        fastdl.set_num_threads(threads)
+        try:
+            fastdl.set_seed(3)
+            rate = fastdl.schedules.ExponentialDecay(1e-2, 20, 0.9)
+            model = model_of(
+                [Dense(128, "relu"), Dropout(0.2), Dense(4, "softmax")],
+                fastdl.optimizers.Adam(rate),
+            )
+            losses = model.fit(x, y, epochs=3, batch_size=32, verbose=0).history["loss"]
+        finally:
+            fastdl.set_num_threads(None)
+        weights.append([np.array(losses), *(np.array(w.value) for w in model.weights)])
+    for one, two in zip(*weights, strict=True):
+        assert np.array_equal(one, two)
