@@ -21,9 +21,12 @@ from libc.stdint cimport int64_t
 from fastdl.kernels.norm cimport (
     NORM_MERGE, Cut, block_count, cut_of, is_far, panel_count, panel_start, shifted,
 )
-from fastdl.kernels.pooling cimport PADDING, backward_pool, forward_pool, forward_rows
+from fastdl.kernels.pooling cimport (
+    PADDING, backward_pool, forward_piece_count, forward_pool, forward_rows,
+)
 from fastdl.kernels.runner cimport (
-    SPAN, Context, Kernel, Op, Pool, ceil_divide, op_rows, register, rows_in_span, smaller,
+    SPAN, Context, Kernel, Op, Pool, ceil_divide, op_rows, register, rows_in_span, run_tails,
+    smaller,
 )
 
 
@@ -46,9 +49,7 @@ cdef int64_t forward_pieces(const Op *op, const Context *context, int phase) noe
     cdef Pool pool = forward_pool(op)
     if phase == SCALE:
         return ceil_divide(pool.C, SPAN)
-    if pool.Q * pool.C == 0:
-        return 0
-    return ceil_divide(op_rows(op, context) * pool.P, forward_rows(&pool))
+    return forward_piece_count(&pool, op_rows(op, context))
 
 
 cdef void forward_piece(
@@ -56,7 +57,6 @@ cdef void forward_piece(
 ) noexcept nogil:
     cdef Pool pool = forward_pool(op)
     cdef int64_t first, rows, at, width = pool.Q * pool.C
-    cdef const Op *tail = op.tail
     if phase == SCALE:
         first = piece * SPAN
         at = first * op.itemsize
@@ -77,9 +77,7 @@ cdef void forward_piece(
         op.bodies.pooling.max_forward(
             op.arguments[PICKED], op.arguments[INDEX], op.arguments[X], &pool, first, rows)
     normalise(op, first * pool.Q, rows * pool.Q)
-    while tail != NULL:
-        tail.kernel.span(tail, context, first * width, rows * width)
-        tail = tail.tail
+    run_tails(op, context, first * width, 1, rows * width, rows * width)
 
 
 cdef void normalise(const Op *op, int64_t first, int64_t rows) noexcept nogil:

@@ -24,8 +24,8 @@ from fastdl.kernels.norm cimport (
     NORM_MERGE, merge_moments, moments_size, panel_count, panel_start, write_moments,
 )
 from fastdl.kernels.runner cimport (
-    SPAN, Context, Convolution, ConvolutionBlock, ConvolutionPart, Kernel, Op, ceil_divide, op_rows, register,
-    smaller,
+    SPAN, Context, Convolution, ConvolutionBlock, ConvolutionPart, Kernel, Op, ceil_divide, op_rows,
+    register, run_tails, smaller,
 )
 
 
@@ -198,7 +198,7 @@ cdef void convolve_piece(
     if op.kernel.variant == STATISTICS:
         find_moments(op, &c, &grid, &block, piece)
     if op.tail != NULL:
-        run_tails(op, context, &grid, &block)
+        finish_block(op, context, &grid, &block)
 
 
 cdef char *moments_of(const Op *op, const Convolution *c) noexcept nogil:
@@ -224,21 +224,18 @@ cdef void find_moments(
             panel_start(c.O, panel + 1) - column, False)
 
 
-cdef void run_tails(
+cdef void finish_block(
     const Op *op, const Context *context, const Grid *grid, const ConvolutionBlock *block
 ) noexcept nogil:
     """Runs the tails on a block that is finished: on whole images or rows, they lie together."""
     cdef int64_t first = (block.image * grid.height + block.row) * grid.width + block.column
-    cdef int64_t stretches = block.images * block.rows, count = block.columns, i
-    cdef const Op *tail = op.tail
+    cdef int64_t stretches = block.images * block.rows, count = block.columns
     if grid.columns == 1:
         count *= stretches
         stretches = 1
-    while tail != NULL:
-        for i in range(stretches):
-            tail.kernel.span(
-                tail, context, (first + i * grid.width) * grid.channels, count * grid.channels)
-        tail = tail.tail
+    run_tails(
+        op, context, first * grid.channels, stretches, count * grid.channels,
+        grid.width * grid.channels)
 
 
 cdef double convolve_cost(const Op *op, const Context *context, int phase) noexcept nogil:
@@ -314,7 +311,6 @@ cdef void weights_piece(
     cdef ConvolutionPart part
     cdef const char *x = op.arguments[1]
     cdef const char *grad_out = op.arguments[2]
-    cdef const Op *tail = op.tail
     if phase == SUM:
         if op.kernel.variant == TRANSPOSE_BACKWARD_WEIGHT:
             x, grad_out = grad_out, x
@@ -335,9 +331,7 @@ cdef void weights_piece(
         op.bodies.matmul.merge(
             op.arguments[0] + first * size, <char *> op.workspace + first * size, total,
             cut.images, NULL, c.O, first, count)
-    while tail != NULL:
-        tail.kernel.span(tail, context, first, count)
-        tail = tail.tail
+    run_tails(op, context, first, 1, count, count)
 
 
 cdef double weights_cost(const Op *op, const Context *context, int phase) noexcept nogil:

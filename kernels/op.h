@@ -141,6 +141,20 @@ static inline void run_range(const Op *op, const Context *context, int phase, in
         op->kernel->run_piece(op, context, phase, piece);
 }
 
+/* Runs the tails of an op on what is finished of its output: `rows` stretches of `count` elements, the
+ * first from `start` on, the next one `stride` behind the last. */
+static inline void run_tails(const Op *op, const Context *context, int64_t start, int64_t rows,
+                             int64_t count, int64_t stride) {
+    for (const Op *tail = op->tail; tail; tail = tail->tail) {
+        if (tail->kernel->tile) {
+            tail->kernel->tile(tail, context, start, rows, count, stride);
+            continue;
+        }
+        for (int64_t row = 0; row < rows; row++)
+            tail->kernel->span(tail, context, start + row * stride, count);
+    }
+}
+
 static inline int64_t op_rows(const Op *op, const Context *context) {
     return op->rows_per_item ? op->rows_per_item * context->rows : op->fixed_rows;
 }

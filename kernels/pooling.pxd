@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t
 
-from fastdl.kernels.runner cimport Op, Pool, rows_in_span, smaller
+from fastdl.kernels.runner cimport Op, Pool, ceil_divide, rows_in_span, smaller
 
 
 cdef enum: POOL_HEIGHT, POOL_WIDTH, STRIDE_HEIGHT, STRIDE_WIDTH, PADDING    # the first options
@@ -46,3 +46,8 @@ cdef inline Pool backward_pool(const Op *op) noexcept nogil:
 cdef inline int64_t forward_rows(const Pool *pool) noexcept nogil:
     """Rows of what is pooled that a piece takes."""
     return rows_in_span(smaller(pool.stride_height, pool.pool_height) * pool.W * pool.C)
+
+
+cdef inline int64_t forward_piece_count(const Pool *pool, int64_t images) noexcept nogil:
+    """Pieces are rows of windows, counted through all images."""
+    return ceil_divide(images * pool.P, forward_rows(pool)) if pool.Q * pool.C > 0 else 0

@@ -19,6 +19,7 @@ from fastdl.kernels.runner cimport (
     op_rows,
     register,
     rows_in_span,
+    run_tails,
     smaller,
 )
 
@@ -31,16 +32,13 @@ cdef enum: GRAD_X, GRAD_OUT, SAVED_INDEX            # backward
 
 cdef int64_t forward_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
     cdef Pool pool = forward_pool(op)
-    if pool.Q * pool.C == 0:
-        return 0
-    return ceil_divide(op_rows(op, context) * pool.P, forward_rows(&pool))
+    return forward_piece_count(&pool, op_rows(op, context))
 
 
 cdef void forward_piece(
     const Op *op, const Context *context, int phase, int64_t piece
 ) noexcept nogil:
     cdef Pool pool = forward_pool(op)
-    cdef const Op *tail = op.tail
     cdef int64_t first = piece * forward_rows(&pool), width = pool.Q * pool.C
     cdef int64_t rows = smaller(forward_rows(&pool), op_rows(op, context) * pool.P - first)
     if op.kernel.variant == MAX:
@@ -49,9 +47,7 @@ cdef void forward_piece(
     else:
         op.bodies.pooling.average_forward(
             op.arguments[OUT], op.arguments[AVERAGE_X], &pool, first, rows)
-    while tail != NULL:
-        tail.kernel.span(tail, context, first * width, rows * width)
-        tail = tail.tail
+    run_tails(op, context, first * width, 1, rows * width, rows * width)
 
 
 cdef double forward_cost(const Op *op, const Context *context, int phase) noexcept nogil:

@@ -29,7 +29,7 @@ from libc.string cimport memcpy
 
 from fastdl.kernels.runner cimport (
     MAX_ARGUMENTS, MOST_TAIL_ARRAYS, Context, Kernel, MatmulBodies, Op, Product, ceil_divide,
-    op_rows, product_turns, register, smaller,
+    op_rows, product_turns, register, run_tails, smaller,
 )
 
 
@@ -341,23 +341,8 @@ cdef void finished(
     if columns == product.out_stride:
         stretch = rows * columns
         rows = 1
-    run_tail(<const Op *> product.op, <const Context *> product.context, start, rows, stretch,
-             product.out_stride)
-
-
-cdef void run_tail(
-    const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count,
-    int64_t stride
-) noexcept nogil:
-    cdef const Op *tail = op.tail
-    cdef int64_t r
-    while tail != NULL:
-        if tail.kernel.tile != NULL:
-            tail.kernel.tile(tail, context, start, rows, count, stride)
-        else:
-            for r in range(rows):
-                tail.kernel.span(tail, context, start + r * stride, count)
-        tail = tail.tail
+    run_tails(<const Op *> product.op, <const Context *> product.context, start, rows, stretch,
+              product.out_stride)
 
 
 cdef void merge(
@@ -368,7 +353,7 @@ cdef void merge(
     op.bodies.matmul.merge(
         p.out + start * op.itemsize, <char *> op.workspace + start * op.itemsize, total, c.depth,
         p.bias, p.N, start, count)
-    run_tail(op, context, start, 1, count, 0)
+    run_tails(op, context, start, 1, count, count)
 
 
 cdef double tail_nanoseconds(const Op *op) noexcept nogil:

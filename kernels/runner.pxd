@@ -426,6 +426,9 @@ cdef extern from "op.h" nogil:
     void run_range(
         const Op *op, const Context *context, int phase, int64_t first, int64_t end)
     int64_t ceil_divide(int64_t a, int64_t b)
+    void run_tails(
+        const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count,
+        int64_t stride)
     int64_t smaller(int64_t a, int64_t b)
     int64_t rows_in_span(int64_t width)
 
