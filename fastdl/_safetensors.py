@@ -12,7 +12,6 @@ ignore and ours verifies.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -113,7 +112,7 @@ def save(
         placed[name] = _Entry(dtype, array.shape, offset, offset + array.nbytes)
         offset += array.nbytes
     facts = _Header({name: placed[name] for name in arrays}, plain, None)
-    digest = hashlib.sha256(facts.fingerprint())
+    digest = _sha256(facts.fingerprint())
     blank = _header_bytes(facts, digest.hexdigest())
     with replacing(path) as file:
         file.write(blank)
@@ -158,7 +157,7 @@ def load(
             header = _read_header(file)
             if require_checksum and header.checksum is None:
                 raise ValueError("the checksum is missing")
-            digest = hashlib.sha256(header.fingerprint())
+            digest = _sha256(header.fingerprint())
             tensors: dict[str, NDArray[Any]] = {}
             for name, entry in sorted(header.entries.items(), key=lambda item: item[1][2:]):
                 tensors[name] = _read_tensor(file, name, entry, digest)
@@ -320,6 +319,12 @@ def _check_offsets(entries: Mapping[str, _Entry], size: int) -> None:
         position = entry.end
     if position != size:
         raise ValueError(f"its tensors need {position} bytes of data, but the file has {size}")
+
+
+def _sha256(data: bytes) -> Any:
+    import hashlib  # here, because importing fastdl must be quick, and this loads OpenSSL
+
+    return hashlib.sha256(data)
 
 
 def _read_tensor(file: io.FileIO, name: str, entry: _Entry, digest: Any) -> NDArray[Any]:

@@ -75,7 +75,7 @@ def validation_rows(model: Model, data: Any) -> Rows:
     return rows_for(model, data[0], data[1], data[2] if len(data) == 3 else None)
 
 
-@dataclass
+@dataclass(eq=False)
 class FitData:
     """The rows that a fit trains on, those that it validates on, and what is said about them."""
 

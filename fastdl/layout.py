@@ -269,7 +269,7 @@ def _precedes(node: Node, tensor: Tensor, places: dict[int, int]) -> bool:
     return places[id(node)] < places.get(id(maker), 0)
 
 
-@dataclass
+@dataclass(eq=False)
 class Place:
     """A tensor's places in an array of blocks: see `Moving` in op.h."""
 

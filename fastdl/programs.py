@@ -38,7 +38,7 @@ __all__ = ["Column", "Compiled", "Kept", "compiled", "making", "model_dtype", "t
 making = threading.RLock()
 
 
-@dataclass
+@dataclass(eq=False)
 class Column:
     """Where the totals hold the sums of a loss or a metric, and what is made of them.
 
@@ -76,7 +76,7 @@ class Column:
         return own[0] / own[1] if own[1] else math.nan
 
 
-@dataclass
+@dataclass(eq=False)
 class Kept:
     """A metric in plain Python, and which of the program's fetches it wants.
 
@@ -93,7 +93,7 @@ class Kept:
     fetches: tuple[int, ...]
 
 
-@dataclass
+@dataclass(eq=False)
 class Compiled:
     """A program and how to read its totals.
 

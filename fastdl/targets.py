@@ -17,7 +17,7 @@ from fastdl.tensor import Shape
 __all__ = ["Setup", "Target"]
 
 
-@dataclass
+@dataclass(eq=False)
 class Target:
     """One output's loss and metrics, and the shape that a row of its targets has."""
 
@@ -35,7 +35,7 @@ class Target:
         return self.shape if self.classes else self.shape[:-1]
 
 
-@dataclass
+@dataclass(eq=False)
 class Setup:
     """What `compile` was given."""
 

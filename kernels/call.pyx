@@ -66,8 +66,15 @@ cdef class Function:
             (i, names.index(a.needed_by)) for i, a in enumerate(op.arguments) if a.needed_by]
         self.__name__ = self.__qualname__ = name
         self.__module__ = "fastdl.kernels"
-        self.__doc__ = door.document(op)
-        self.__signature__ = door.signature(op)
+
+    # Made when somebody asks: for all ops at once this was a tenth of the time of importing fastdl.
+    @property
+    def __doc__(self):
+        return door.document(self.op)
+
+    @property
+    def __signature__(self):
+        return door.signature(self.op)
 
     def __repr__(self):
         return f"<op fastdl.kernels.{self.op.name}{self.__signature__}>"

@@ -6,7 +6,6 @@ not already as the kernels want it. Calls on a GPU come here alone.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from dataclasses import dataclass
@@ -63,7 +62,7 @@ class Library:
 NUMPY = Library()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checked:
     """What is known of a call's arrays once they have been checked.
 
@@ -413,6 +412,8 @@ def tail_function(op: Op, activation: Any) -> Any:
 
 
 def _nearest(value: Any, names: tuple[str, ...]) -> str:
+    import difflib  # here, because only a mistake needs it and importing fastdl must be quick
+
     close = difflib.get_close_matches(value, names, 1) if isinstance(value, str) else []
     return f" (did you mean {close[0]!r}?)" if close else ""
 

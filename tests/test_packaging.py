@@ -111,3 +111,15 @@ def test_importing_fastdl_imports_numpy_alone():
     others = set(json.loads(done.stdout)) - sys.stdlib_module_names - {"fastdl", "numpy"}
     # Cython modules share their types under names of their own.
     assert {name for name in others if "cython_" not in name} == set()
+
+
+def test_importing_fastdl_leaves_what_few_need_for_later():
+    program = "import numpy, sys, fastdl; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(Path(fastdl.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {"numpy.random.mtrand", "hashlib", "difflib"} & set(done.stdout.split()) == set()

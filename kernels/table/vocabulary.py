@@ -54,7 +54,7 @@ class Option:
     doc: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Op:
     """An operation: what may be called, what is checked, how it is differentiated."""
 
