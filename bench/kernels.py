@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import os
 import sys
 import time
@@ -35,7 +36,9 @@ class Case:
 
     ``test`` is a suite's function without ``benchmark``, ``request`` and ``rng``. Of the goals,
     ``times`` is how many times as fast as PyTorch, ``share`` is of the ceiling, ``seconds`` is not
-    to be exceeded. ``flops`` and ``moved`` (bytes) are what the ceiling is measured in.
+    to be exceeded. ``flops`` and ``moved`` (bytes) are what the ceiling is measured in:
+    multiply-adds in registers, or the ``stream`` of `calibrate` over arrays of so many
+    ``elements``, which lie in the same caches as the case's.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Case:
     seconds: float = 0.0
     flops: float = 0.0
     moved: float = 0.0
+    stream: str = ""
+    elements: int = 0
     product: float = 0.0  # bytes of a product's three arrays
     alone: bool = False  # one thread is as good as two: only the first number of threads
 
@@ -74,7 +79,17 @@ def _dense(b: int, i: int, o: int, times: float) -> Case:
 def _norm(shape: tuple[int, ...], times: float, *more: str) -> Case:
     test = partial(test_kernels.test_batchnorm, shape=shape)
     name = f"BatchNorm, forward + backward, {shape}"
-    return Case(name, test, ("fastdl", "torch", *more), times=times)
+    n = math.prod(shape)  # x is read four times, its gradient twice, two arrays are written
+    return Case(
+        name, test, ("fastdl", "torch", *more), times=times, moved=32.0 * n,
+        stream="stream", elements=4 * n // 3,
+    )  # fmt: skip
+
+
+def _update(kind: str, n: int, arrays: int, **goals: float) -> Case:
+    test = partial(getattr(test_kernels, f"test_{kind.lower()}"), n=n)
+    moved, name = 4.0 * arrays * n, f"{kind}, {n:,}"
+    return Case(name, test, moved=moved, stream="update_stream", elements=n, **goals)
 
 
 CASES = (
@@ -90,13 +105,9 @@ CASES = (
     _dense(128, 1024, 1024, 2.3),
     _dense(512, 1024, 1024, 2.3),
     Case("Adam, 1,000", partial(test_kernels.test_adam, n=1000), seconds=1.5e-6, alone=True),
-    Case("Adam, 100,000", partial(test_kernels.test_adam, n=100_000), seconds=10e-6, moved=28e5),
-    Case(
-        "Adam, 10,000,000", partial(test_kernels.test_adam, n=10_000_000),
-        times=1.0, share=0.9, moved=28e7,
-    ),
-    Case("RMSprop, 10,000,000", partial(test_kernels.test_rmsprop, n=10_000_000), times=5.0,
-         moved=20e7),
+    _update("Adam", 100_000, 7, seconds=10e-6),
+    _update("Adam", 10_000_000, 7, times=1.0, share=0.9),
+    _update("RMSprop", 10_000_000, 5, times=5.0),
     _norm((256, 1024), 4.0),
     _norm((4096, 512), 2.2),
     _norm((64, 28, 28, 32), 3.0, "torch channels_last"),
@@ -225,8 +236,10 @@ def measure(case: Case, threads: int, torch: bool, samples: int) -> Timed:
                 timed.seconds[name] = min(timed.seconds.get(name, took), took)
         if case.flops and number % 2 == 0:
             timed.ceiling = max(timed.ceiling, calibrate.fma_peak("float32", threads))
-        elif case.moved >= 1e8 and number % 2 == 0:  # beyond the caches
-            timed.ceiling = max(timed.ceiling, calibrate.update_stream(threads))
+        elif case.moved and number % 2 == 0:
+            repeats = max(5, round(_SAMPLE * 1e10 / case.moved))
+            stream = getattr(calibrate, case.stream)(threads, repeats, case.elements)
+            timed.ceiling = max(timed.ceiling, stream)
     return timed
 
 

@@ -40,6 +40,21 @@ def test_goals():
     assert not kernels.Timed(kernels.Case("b", lambda: None, seconds=0.5), {"fastdl": 1.0}).reached
 
 
+@pytest.mark.parametrize("name", ["adam, 100,000", "(256, 1024)"])
+def test_what_moves_is_compared_with_a_stream_in_the_same_caches(name, monkeypatch):
+    asked = []
+
+    def stream(threads, repeats, elements):
+        asked.append((threads, elements))
+        return 1e9
+
+    case = next(kernels.chosen([name]))
+    monkeypatch.setattr(f"fastdl.kernels.calibrate.{case.stream}", stream)
+    timed = kernels.measure(case, 1, torch=False, samples=1)
+    assert asked == [(1, case.elements)]
+    assert timed.share == pytest.approx(case.moved / timed.seconds["fastdl"] / 1e9)
+
+
 def test_table():
     case = next(kernels.chosen(["adam, 1,000"]))
     timed = kernels.measure(case, 1, torch=False, samples=1)

@@ -95,13 +95,13 @@ def fma_peak(dtype=np.float32, threads: int | None = None, int repeats=10) -> fl
         FMA_PEAK, [sink], float64, count, repeats)
 
 
-def stream(threads: int | None = None, int repeats=5) -> float:
-    """The triad a = b + 3*c on arrays beyond the caches, 12 bytes an element, per second."""
-    arrays = [np.ones(ELEMENTS, np.float32) for _ in range(3)]
-    return 12.0 * ELEMENTS / best_seconds(TRIAD, arrays, False, _threads(threads), repeats)
+def stream(threads: int | None = None, int repeats=5, int64_t elements=ELEMENTS) -> float:
+    """The triad a = b + 3*c, 12 bytes an element, per second; by default beyond the caches."""
+    arrays = [np.ones(elements, np.float32) for _ in range(3)]
+    return 12.0 * elements / best_seconds(TRIAD, arrays, False, _threads(threads), repeats)
 
 
-def update_stream(threads: int | None = None, int repeats=5) -> float:
+def update_stream(threads: int | None = None, int repeats=5, int64_t elements=ELEMENTS) -> float:
     """Four reads and three writes in place, as Adam makes them: 28 bytes an element, per second."""
-    arrays = [np.zeros(ELEMENTS, np.float32) for _ in range(4)]
-    return 28.0 * ELEMENTS / best_seconds(UPDATE, arrays, False, _threads(threads), repeats)
+    arrays = [np.zeros(elements, np.float32) for _ in range(4)]
+    return 28.0 * elements / best_seconds(UPDATE, arrays, False, _threads(threads), repeats)
