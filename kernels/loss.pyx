@@ -38,12 +38,15 @@ cdef enum: OUT, METRIC_PRED, METRIC_TARGET                  # accuracies
 cdef enum: FORWARD, BACKWARD    # variants of a loss's kernel
 
 
-cdef inline int64_t rows_per_piece(const Op *op) noexcept nogil:
+cdef inline int64_t rows_per_piece(const Op *op, const Context *context) noexcept nogil:
+    cdef int64_t rows = op_rows(op, context)
+    if 0 < rows * op.sizes[0] <= SPAN:
+        return rows     # without a division, which would take as long as the rows
     return max(1, SPAN // max(1, op.sizes[0]))
 
 
 cdef int64_t row_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
-    return ceil_divide(op_rows(op, context), rows_per_piece(op))
+    return ceil_divide(op_rows(op, context), rows_per_piece(op, context))
 
 
 cdef double cheap_cost(const Op *op, const Context *context, int phase) noexcept nogil:
@@ -65,8 +68,8 @@ cdef inline LossInputs inputs_of(
 ) noexcept nogil:
     """The piece's rows of pred, and of the target or labels that come after it."""
     cdef LossInputs inputs
-    cdef int64_t first = piece * rows_per_piece(op)
-    inputs.rows = smaller(rows_per_piece(op), op_rows(op, context) - first)
+    cdef int64_t first = piece * rows_per_piece(op, context)
+    inputs.rows = smaller(rows_per_piece(op, context), op_rows(op, context) - first)
     inputs.C = op.sizes[0]
     inputs.pred = row_of(op, pred, first, inputs.C)
     inputs.target = NULL
@@ -85,7 +88,7 @@ cdef inline void run_loss(
 ) noexcept nogil:
     cdef LossInputs inputs = inputs_of(op, context, piece, PRED, labels)
     cdef LossOptions options
-    cdef int64_t first = piece * rows_per_piece(op)
+    cdef int64_t first = piece * rows_per_piece(op, context)
     options.delta = delta
     options.smoothing = smoothing
     if op.kernel.variant == BACKWARD:
@@ -151,14 +154,16 @@ cdef void categorical_accuracy(
     const Op *op, const Context *context, int phase, int64_t piece
 ) noexcept nogil:
     cdef LossInputs inputs = inputs_of(op, context, piece, METRIC_PRED, False)
-    op.bodies.loss.categorical_accuracy(row_of(op, OUT, piece * rows_per_piece(op), 1), &inputs)
+    op.bodies.loss.categorical_accuracy(
+        row_of(op, OUT, piece * rows_per_piece(op, context), 1), &inputs)
 
 
 cdef void sparse_categorical_accuracy(
     const Op *op, const Context *context, int phase, int64_t piece
 ) noexcept nogil:
     cdef LossInputs inputs = inputs_of(op, context, piece, METRIC_PRED, True)
-    op.bodies.loss.categorical_accuracy(row_of(op, OUT, piece * rows_per_piece(op), 1), &inputs)
+    op.bodies.loss.categorical_accuracy(
+        row_of(op, OUT, piece * rows_per_piece(op, context), 1), &inputs)
 
 
 cdef void binary_accuracy(
@@ -166,7 +171,7 @@ cdef void binary_accuracy(
 ) noexcept nogil:
     cdef LossInputs inputs = inputs_of(op, context, piece, METRIC_PRED, False)
     op.bodies.loss.binary_accuracy(
-        row_of(op, OUT, piece * rows_per_piece(op), 1), &inputs, op.options[0].number)
+        row_of(op, OUT, piece * rows_per_piece(op, context), 1), &inputs, op.options[0].number)
 
 
 cdef int64_t one_piece(const Op *op, const Context *context, int phase) noexcept nogil:

@@ -14,12 +14,13 @@
 
 enum { MAX_ARGUMENTS = 12, MAX_SIZES = 10, MAX_OPTIONS = 14 };
 
-/* What a thread has worked out in this batch and will need again. An update needs the same two powers
- * for every span, and a span may be one row of a tile, which takes less time than they do. */
+/* What a thread has worked out and will need again. An update needs the same two powers for every span,
+ * and a span may be one row of a tile, which takes less time than they do; and the next ones in the next
+ * batch. */
 typedef struct {
     int known;
     int64_t step;
-    double inputs[2], results[2];
+    double inputs[2], powers[2], results[2];
 } Memo;
 
 /* What changes from batch to batch while the ops stay as they are. */
@@ -41,6 +42,16 @@ typedef union {
 typedef struct Op Op;
 typedef struct Loop Loop;
 
+typedef void (*ProductBody)(const Product *product);
+
+/* What a phase of one piece has worked out once for all batches of so many rows. */
+typedef struct Ready Ready;
+struct Ready {
+    void (*run)(Ready *ready, const Context *context); /* instead of run_piece; NULL: it is not ready */
+    ProductBody body;
+    Product product;
+};
+
 typedef struct {
     int phases;
     /* The number of independent pieces of a phase. It may depend on the sizes and rows alone, never
@@ -50,6 +61,9 @@ typedef struct {
     void (*run_piece)(const Op *op, const Context *context, int phase, int64_t piece);
     /* The same for pieces first ... end - 1, where they are cheaper together; NULL: they are not. */
     void (*run_range)(const Op *op, const Context *context, int phase, int64_t first, int64_t end);
+    /* Fills in what the phase's only piece needs, from the sizes, the arguments and the rows of the batch;
+     * NULL: there is nothing to be gained. */
+    void (*prepare)(const Op *op, const Context *context, int phase, Ready *ready);
     /* Roughly the nanoseconds that a phase takes on one thread: decides how many threads join. */
     double (*cost)(const Op *op, const Context *context, int phase);
     /* Bytes of scratch memory that phases share, for this many rows; NULL: none. */
@@ -129,6 +143,7 @@ typedef struct {
     int phase;
     int threads;
     int64_t pieces;
+    Ready *ready; /* NULL: the op is asked each time */
 } Stage;
 
 static inline void run_range(const Op *op, const Context *context, int phase, int64_t first,

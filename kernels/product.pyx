@@ -28,8 +28,8 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastdl.kernels.runner cimport (
-    MAX_ARGUMENTS, MOST_TAIL_ARRAYS, Context, Kernel, MatmulBodies, Op, Product, ceil_divide,
-    op_rows, product_turns, register, run_tails, smaller,
+    MAX_ARGUMENTS, MOST_TAIL_ARRAYS, Context, Kernel, MatmulBodies, Op, Product, ProductBody, Ready,
+    ceil_divide, op_rows, product_turns, register, run_tails, smaller,
 )
 
 
@@ -225,18 +225,36 @@ cdef void run_range(
     cdef Problem p = problem(op, op_rows(op, context))
     cdef Cut c = cut(op, &p)
     cdef int64_t stride = copy_stride(op, &p, &c), piece
+    cdef Product product
     if phase == MULTIPLY:
         if stride:
             p.a, p.a_stride = <char *> op.workspace, stride
             p.form = NN if p.form == TN else p.form
+        product.context = context
         while first < end:
-            first += multiply(op, context, &p, &c, first, end - first)
+            first += describe(&product, op, &p, &c, first, end - first)
+            body_of(op, p.form)(&product)
         return
     for piece in range(first, end):
         if phase == COPY:
             copy(op, &p, stride, piece)
         else:
             merge(op, context, &p, &c, piece)
+
+
+cdef void prepare(const Op *op, const Context *context, int phase, Ready *ready) noexcept nogil:
+    cdef Problem p = problem(op, op_rows(op, context))
+    cdef Cut c = cut(op, &p)
+    if phase != MULTIPLY or copy_stride(op, &p, &c):
+        return
+    describe(&ready.product, op, &p, &c, 0, 1)
+    ready.body = body_of(op, p.form)
+    ready.run = multiply
+
+
+cdef void multiply(Ready *ready, const Context *context) noexcept nogil:
+    ready.product.context = context
+    ready.body(&ready.product)
 
 
 cdef void copy(const Op *op, const Problem *p, int64_t stride, int64_t piece) noexcept nogil:
@@ -256,18 +274,21 @@ cdef int64_t part_start(int64_t n, int64_t parts, int64_t i) noexcept nogil:
     return n * i if parts == 1 else n * i // parts
 
 
-cdef int64_t multiply(
-    const Op *op, const Context *context, const Problem *p, const Cut *c, int64_t piece,
-    int64_t most
+cdef ProductBody body_of(const Op *op, Form form) noexcept nogil:
+    cdef const MatmulBodies *bodies = op.bodies.matmul
+    return bodies.nn if form == NN else bodies.tn if form == TN else bodies.nt
+
+
+cdef int64_t describe(
+    Product *product, const Op *op, const Problem *p, const Cut *c, int64_t piece, int64_t most
 ) noexcept nogil:
-    """Computes the piece, and with it as many of the next ones as make one rectangle with it, at most
-    `most`; returns how many these were."""
+    """The piece, and with it as many of the next ones as make one rectangle with it, at most `most`;
+    returns how many these were."""
     cdef const MatmulBodies *bodies = op.bodies.matmul
     cdef int64_t size = op.itemsize, area = c.rows * c.columns
     cdef int64_t layer = 0, place = piece
     cdef int64_t row, column, depth, row_end, column_end, across, line, lines = 1, joined = 1
     cdef int64_t panels = ceil_divide(p.N, bodies.tile_columns)
-    cdef Product product
     product.turned = p.form == NT and product_turns(
         part_start(p.M, c.rows, 1), part_start(p.N, c.columns, 1), part_start(p.K, c.depth, 1))
     if c.depth > 1:
@@ -302,20 +323,10 @@ cdef int64_t multiply(
     if op.tail != NULL and c.depth == 1:
         product.finished = finished
         if p.M * p.N * size >= FAR_BYTES:
-            note_tail(op, &product, (row * p.N + column) * size)
-    product.op, product.context = op, context
-    if p.form == NN:
-        product.a = p.a + (row * p.a_stride + depth) * size
-        product.b = p.b + (depth * p.b_stride + column) * size
-        bodies.nn(&product)
-    elif p.form == TN:
-        product.a = p.a + (depth * p.a_stride + row) * size
-        product.b = p.b + (depth * p.b_stride + column) * size
-        bodies.tn(&product)
-    else:
-        product.a = p.a + (row * p.a_stride + depth) * size
-        product.b = p.b + (column * p.b_stride + depth) * size
-        bodies.nt(&product)
+            note_tail(op, product, (row * p.N + column) * size)
+    product.op = op
+    product.a = p.a + (depth * p.a_stride + row if p.form == TN else row * p.a_stride + depth) * size
+    product.b = p.b + (column * p.b_stride + depth if p.form == NT else depth * p.b_stride + column) * size
     return joined * lines
 
 
@@ -392,6 +403,7 @@ for kind in range(KINDS):
     kernels[kind].pieces = pieces
     kernels[kind].run_piece = run_piece
     kernels[kind].run_range = run_range
+    kernels[kind].prepare = prepare
     kernels[kind].cost = cost
     kernels[kind].workspace = workspace
     kernels[kind].span = NULL

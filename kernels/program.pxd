@@ -3,7 +3,7 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
-from fastdl.kernels.runner cimport Context, Loop, Op, Stage, Team
+from fastdl.kernels.runner cimport Context, Loop, Op, Ready, Stage, Team
 
 
 # An answer that takes longer than this, in nanoseconds, lets others have the GIL meanwhile.
@@ -13,6 +13,7 @@ cdef enum: WORTH_RELEASING = 50000
 # What the threads need of a program: the stages for a full batch and for a short one.
 cdef struct Plan:
     Stage *stages[2]
+    Ready *ready[2]         # of those stages: what they have worked out
     int count[2]
     int64_t rows[2]
     int threads

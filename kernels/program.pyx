@@ -17,10 +17,11 @@ from libc.string cimport memcpy, memset
 from fastdl.kernels.call cimport Function, allocate
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
-    MAX_ARGUMENTS, MOST_GROUPS, SPAN, Cast, Context, Kernel, Loop, Moving, Op, Stage, Team,
-    bring_home, ceil_divide, flush_denormals, is_forced, loop_kernel, note_run, note_team, note_threads,
-    now_ns, op_rows, plan, restore_denormals, row_groups, run_range, smaller, team_note, team_size,
-    team_spread, team_start, team_worked, threads_now, work,
+    MAX_ARGUMENTS, MOST_GROUPS, SPAN, Cast, Context, Kernel, Loop, Memo, Moving, Op, Ready,
+    Stage, Team, bring_home, ceil_divide, flush_denormals, is_forced, loop_kernel, make_ready,
+    note_run, note_team, note_threads, now_ns, op_rows, plan, restore_denormals, row_groups,
+    run_range, share_of_stages, smaller, team_note, team_size, team_spread, team_start,
+    team_worked, threads_now, work,
 )
 
 from fastdl.kernels import door
@@ -76,12 +77,14 @@ cdef enum: COUNT, STRIDE                    # sizes: elements of a row (scatter:
 cdef enum: TYPE, TO_LABEL                   # options of gather
 
 
-cdef int64_t rows_of_piece(const Op *op) noexcept nogil:
+cdef int64_t rows_of_piece(const Op *op, const Context *context) noexcept nogil:
+    if context.rows * (1 + op.sizes[COUNT]) <= SPAN:
+        return context.rows     # without a division, which would take as long as the copying
     return 1 + SPAN // (1 + op.sizes[COUNT])
 
 
 cdef int64_t row_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
-    return ceil_divide(context.rows, rows_of_piece(op))
+    return ceil_divide(context.rows, rows_of_piece(op, context))
 
 
 cdef double row_cost(const Op *op, const Context *context, int phase) noexcept nogil:
@@ -91,8 +94,8 @@ cdef double row_cost(const Op *op, const Context *context, int phase) noexcept n
 cdef void gather_piece(
     const Op *op, const Context *context, int phase, int64_t piece
 ) noexcept nogil:
-    cdef int64_t row = piece * rows_of_piece(op), first = context.first + row
-    cdef int64_t rows = smaller(rows_of_piece(op), context.rows - row), type = op.options[TYPE].whole
+    cdef int64_t most = rows_of_piece(op, context), row = piece * most, first = context.first + row
+    cdef int64_t rows = smaller(most, context.rows - row), type = op.options[TYPE].whole
     cdef bint label = op.options[TO_LABEL].whole
     cdef Cast cast = op.bodies.data.to_label[type] if label else op.bodies.data.to_real[type]
     cdef char *out = op.arguments[OUT] + row * op.sizes[COUNT] * (8 if label else op.itemsize)
@@ -107,8 +110,8 @@ cdef void gather_piece(
 cdef void scatter_piece(
     const Op *op, const Context *context, int phase, int64_t piece
 ) noexcept nogil:
-    cdef int64_t row = piece * rows_of_piece(op), bytes = op.sizes[COUNT]
-    cdef int64_t rows = smaller(context.rows - row, rows_of_piece(op))
+    cdef int64_t most = rows_of_piece(op, context), row = piece * most, bytes = op.sizes[COUNT]
+    cdef int64_t rows = smaller(context.rows - row, most)
     memcpy(
         op.arguments[DESTINATION] + (context.first + row) * bytes,
         op.arguments[BUFFER] + row * bytes, <size_t> (rows * bytes))
@@ -116,11 +119,11 @@ cdef void scatter_piece(
 
 cdef Kernel gather_kernel = Kernel(
     phases=1, pieces=row_pieces, run_piece=gather_piece, cost=row_cost, workspace=NULL, span=NULL,
-    tile=NULL, run_range=NULL, nanoseconds=0, variant=0, backwards=0,
+    tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0, variant=0, backwards=0,
     reads=0)
 cdef Kernel scatter_kernel = Kernel(
     phases=1, pieces=row_pieces, run_piece=scatter_piece, cost=row_cost, workspace=NULL, span=NULL,
-    tile=NULL, run_range=NULL, nanoseconds=0, variant=0, backwards=0,
+    tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0, variant=0, backwards=0,
     reads=0)
 
 
@@ -180,7 +183,8 @@ cdef class Program:
         self.give_copies(1)
         for i in range(2):
             self.plan_.stages[i] = <Stage *> calloc(self.stage_room + 1, sizeof(Stage))
-            if self.plan_.stages[i] == NULL:
+            self.plan_.ready[i] = <Ready *> calloc(self.stage_room + 1, sizeof(Ready))
+            if self.plan_.stages[i] == NULL or self.plan_.ready[i] == NULL:
                 raise MemoryError("Program: no memory for the stages")
 
     def __dealloc__(self):
@@ -195,8 +199,9 @@ cdef class Program:
         free(self.loops)
         free(self.ops)
         free(self.tails)
-        free(self.plan_.stages[0])
-        free(self.plan_.stages[1])
+        for i in range(2):
+            free(self.plan_.stages[i])
+            free(self.plan_.ready[i])
 
     cdef int add_steps(self, list steps, Op *heads, Op *tails) except -1:
         """Fills in the ops of the steps: heads in one array, tails in the other."""
@@ -460,6 +465,8 @@ cdef class Program:
                 self.ops, ops, &context, threads, PROGRAM_GRAIN, self.plan_.stages[kind])
             for i in range(self.plan_.count[kind]):
                 self.plan_.threads = max(self.plan_.threads, self.plan_.stages[kind][i].threads)
+            make_ready(
+                self.plan_.stages[kind], self.plan_.count[kind], &context, self.plan_.ready[kind])
         self.give_copies(self.plan_.threads)
         return 0
 
@@ -669,10 +676,13 @@ cdef void share_of_stretch(
 ) noexcept nogil:
     """One thread's share of all batches of a stretch."""
     cdef Context context = stretch.context
+    cdef Memo memo
     cdef uint64_t state = flush_denormals()
     cdef int64_t k, first
     cdef int busy = 1, kind
     cdef bint worked = False
+    memo.known = 0
+    context.memo = &memo
     if thread > 0:
         team_spread(team)
     for k in range(stretch.first, stretch.first + stretch.count):
@@ -682,8 +692,8 @@ cdef void share_of_stretch(
         context.rows = cut.rows[kind]
         if stretch.rates != NULL:
             context.learning_rate = stretch.rates[k - stretch.first]
-        busy = work(
-            cut.stages[kind], cut.count[kind], &context, team, thread, size, busy, &worked)
+        busy = share_of_stages(
+            cut.stages[kind], cut.count[kind], &context, team, thread, size, busy, &worked, NULL, NULL)
         context.step += 1
     restore_denormals(state)
     team_note(team, worked)

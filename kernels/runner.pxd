@@ -140,10 +140,9 @@ cdef extern from "simd/bodies.h" nogil:
         int64_t tail_arrays
     enum: MOST_TAIL_ARRAYS
     bint product_turns(int64_t rows, int64_t columns, int64_t depth)
+    ctypedef void (*ProductBody)(const Product *product) noexcept nogil
     ctypedef struct MatmulBodies:
-        void (*nn)(const Product *product) noexcept nogil
-        void (*tn)(const Product *product) noexcept nogil
-        void (*nt)(const Product *product) noexcept nogil
+        ProductBody nn, tn, nt
         void (*merge)(
             void *out, const void *parts, int64_t stride, int64_t count, const void *bias,
             int64_t columns, int64_t start, int64_t n) noexcept nogil
@@ -339,6 +338,7 @@ cdef extern from "op.h" nogil:
         int known
         int64_t step
         double inputs[2]
+        double powers[2]
         double results[2]
 
     ctypedef struct Context:
@@ -349,6 +349,11 @@ cdef extern from "op.h" nogil:
         int64_t seed
         double learning_rate
         Memo *memo
+
+    ctypedef struct Ready:
+        void (*run)(Ready *ready, const Context *context) noexcept nogil
+        ProductBody body
+        Product product
 
     ctypedef union Option:
         double number
@@ -385,6 +390,8 @@ cdef extern from "op.h" nogil:
         void (*run_range)(
             const Op *op, const Context *context, int phase, int64_t first, int64_t end
         ) noexcept nogil
+        void (*prepare)(
+            const Op *op, const Context *context, int phase, Ready *ready) noexcept nogil
         double (*cost)(const Op *op, const Context *context, int phase) noexcept nogil
         size_t (*workspace)(const Op *op, int64_t rows) noexcept nogil
         void (*span)(const Op *op, const Context *context, int64_t start, int64_t count) noexcept nogil
@@ -421,6 +428,7 @@ cdef extern from "op.h" nogil:
         int phase
         int threads
         int64_t pieces
+        Ready *ready
 
     int64_t op_rows(const Op *op, const Context *context)
     void run_range(
@@ -485,6 +493,19 @@ cdef int plan(
 cdef int work(
     const Stage *stages, int count, const Context *context, Team *team, int thread, int size,
     int busy, bint *worked
+) noexcept nogil
+
+# The same with the context as it is, whose `memo` is this thread's. The stages' ops are in `shared`, but
+# the thread runs its `copies` of them; NULL: the ops themselves.
+cdef int share_of_stages(
+    const Stage *stages, int count, const Context *context, Team *team, int thread, int size,
+    int busy, bint *worked, const Op *shared, const Op *copies
+) noexcept nogil
+
+# Has those stages that can work out once what they need for all batches of so many rows, into `room`
+# for one of each. The ops' arguments must stay as they are.
+cdef void make_ready(
+    Stage *stages, int count, const Context *context, Ready *room
 ) noexcept nogil
 
 # Runs a few ops once, from an eager call.

@@ -218,6 +218,7 @@ cdef int plan(
     for i in range(count):
         if is_staged(&ops[i], context):
             stages[n].op, stages[n].phase, stages[n].threads = &ops[i], 0, 1
+            stages[n].ready = NULL
             stages[n].pieces = 0 if ops[i].loop.iterations == 0 else plan(
                 ops[i].loop.ops, ops[i].loop.heads, context, threads, grain, &stages[n + 1])
             for k in range(n + 1, n + 1 + <int> stages[n].pieces):
@@ -235,8 +236,26 @@ cdef int plan(
             stages[n].phase = phase
             stages[n].pieces = pieces
             stages[n].threads = <int> smaller(use, pieces)
+            stages[n].ready = NULL
             n += 1
     return n
+
+
+cdef void make_ready(
+    Stage *stages, int count, const Context *context, Ready *room
+) noexcept nogil:
+    cdef int i = 0
+    cdef Stage *stage
+    while i < count:
+        stage = &stages[i]
+        room[i].run = NULL
+        i += 1
+        if is_staged(stage.op, context):
+            i += <int> stage.pieces
+        elif stage.pieces == 1 and stage.op.kernel.prepare != NULL:
+            stage.op.kernel.prepare(stage.op, context, stage.phase, &room[i - 1])
+            if room[i - 1].run != NULL:
+                stage.ready = &room[i - 1]
 
 
 cdef int work(
@@ -254,7 +273,6 @@ cdef int share_of_stages(
     const Stage *stages, int count, const Context *context, Team *team, int thread, int size,
     int busy, bint *worked, const Op *shared, const Op *copies
 ) noexcept nogil:
-    """The stages' ops are in `shared`, but this thread runs its `copies` of them; NULL: the ops."""
     cdef int i = 0, share
     cdef int64_t piece, end
     cdef const Stage *stage
@@ -262,6 +280,9 @@ cdef int share_of_stages(
     while i < count:
         stage = &stages[i]
         i += 1
+        if stage.ready != NULL and size == 1:
+            stage.ready.run(stage.ready, context)
+            continue
         share = min(stage.threads, size)
         if is_staged(stage.op, context):
             busy = share_of_loop(stage, context, team, thread, size, busy, worked)
@@ -277,7 +298,9 @@ cdef int share_of_stages(
             if share > 1:
                 piece = stage.pieces * thread // share
                 end = stage.pieces * (thread + 1) // share
-            if op.kernel.backwards >> stage.phase & 1:
+            if stage.ready != NULL:
+                stage.ready.run(stage.ready, context)
+            elif op.kernel.backwards >> stage.phase & 1:
                 while end > piece:
                     end -= 1
                     op.kernel.run_piece(op, context, stage.phase, end)

@@ -97,6 +97,7 @@ cdef class Step:
                         self.kernels[n] = op.kernel[0]
                         self.kernels[n].run_piece = run_with_numbers
                         self.kernels[n].run_range = NULL
+                        self.kernels[n].prepare = NULL
                         if op.kernel.span != NULL:
                             self.kernels[n].span = span_with_numbers
                         if op.kernel.tile != NULL:

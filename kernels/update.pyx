@@ -30,7 +30,7 @@ from fastdl.kernels.runner cimport (
     smaller,
 )
 
-cdef enum: SUM_SPAN = 16384
+cdef enum: SUM_SPAN = 16384, POWER_STEPS = 16
 
 cdef enum: PARAM, GRAD              # the first arguments of every update
 cdef enum: TORCH = 1                # the index of the choice "torch"
@@ -88,14 +88,24 @@ cdef void rmsprop_tile(
 cdef const double *adam_correction(
     const Context *context, double beta_1, double beta_2
 ) noexcept nogil:
-    """1/(1 - beta_1**step) and sqrt(1 - beta_2**step)."""
+    """1/(1 - beta_1**step) and sqrt(1 - beta_2**step). A power is made of that of a multiple of
+    POWER_STEPS and products: one product in the step after."""
     cdef Memo *memo = context.memo
-    if (not memo.known or memo.inputs[0] != beta_1 or memo.inputs[1] != beta_2
-            or memo.step != context.step):
+    cdef bint same = memo.known and memo.inputs[0] == beta_1 and memo.inputs[1] == beta_2
+    cdef int64_t at = memo.step, step = context.step
+    if same and at == step:
+        return memo.results
+    if not same or at > step or at < step - step % POWER_STEPS:
+        at = step - step % POWER_STEPS
+        memo.powers[0], memo.powers[1] = pow(beta_1, <double> at), pow(beta_2, <double> at)
         memo.inputs[0], memo.inputs[1], memo.known = beta_1, beta_2, 1
-        memo.step = context.step
-        memo.results[0] = 1 / (1 - pow(beta_1, <double> context.step))
-        memo.results[1] = sqrt(1 - pow(beta_2, <double> context.step))
+    while at < step:
+        memo.powers[0] *= beta_1
+        memo.powers[1] *= beta_2
+        at += 1
+    memo.step = step
+    memo.results[0] = 1 / (1 - memo.powers[0])
+    memo.results[1] = sqrt(1 - memo.powers[1])
     return memo.results
 
 
