@@ -14,10 +14,13 @@ import numpy as np
 from fastdl.kernels import runner
 from fastdl.tensor import Variable
 
-__all__ = ["LINE", "Arena", "aligned", "consolidate", "padded", "parallel"]
+__all__ = ["LINE", "Arena", "aligned", "consolidate", "is_small", "padded", "parallel"]
 
 #: Variables and buffers begin at multiples of a cache line, counted in elements and in bytes.
 _ELEMENTS, LINE = 16, 64
+
+#: Elements that are updated in less time than it takes to begin.
+_SMALL = 1024
 
 
 def aligned(count: int, dtype: Any) -> np.ndarray:
@@ -59,17 +62,22 @@ class Arena:
         self.flat[:] = state
 
 
+def is_small(variable: Variable) -> bool:
+    """Whether an update of this variable is better done together with others than by itself."""
+    return variable.value.size <= _SMALL
+
+
 def consolidate(variables: Iterable[Variable]) -> None:
     """Moves those variables that have no arena yet into a new one: those to be trained first, and
-    matrices before vectors.
+    large matrices before all else.
 
-    Updates of matrices are fused into the products that compute their gradients; the vectors' then
-    form one range, or all of them do where nothing is fused.
+    Updates of large matrices are fused into the products that compute their gradients; all others
+    then form one range, or all of them do where nothing is fused.
     """
     loose = [v for v in variables if v.arena is None]
     for dtype in {v.value.dtype for v in loose}:
         group = [v for v in loose if v.value.dtype == dtype]
-        group.sort(key=lambda v: (not v.trainable, v.value.ndim < 2))
+        group.sort(key=lambda v: (not v.trainable, v.value.ndim < 2 or is_small(v)))
         arena = Arena(sum(padded(v.value.size) for v in group), dtype)
         offset = 0
         for variable in group:

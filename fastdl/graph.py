@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from fastdl.arena import is_small
 from fastdl.kernels.table import OPS, Op
 from fastdl.repeat import Repeat, filled
-from fastdl.tensor import Tensor, apply
+from fastdl.tensor import Tensor, Variable, apply
 from fastdl.trace import Node, Trace, apply_node, inside, reshape, root
 
 __all__ = ["Step", "differentiate", "fuse", "label_count", "prune", "root"]
@@ -232,7 +233,8 @@ def fuse(
     - its other inputs are ready when the product runs;
     - nothing between the product and the node's own place reads or writes what it updates: so an
       optimizer's update waits for all that still need the old weight, and one that needs a norm of
-      the whole gradient is never moved, as the norm is not ready.
+      the whole gradient is never moved, as the norm is not ready;
+    - it does not update a small variable: one op updates those together (see lowering.py).
     """
     nodes = [n for n in nodes if n.op is not None]
     place = {n: i for i, n in enumerate(nodes)}
@@ -265,6 +267,11 @@ def fuse(
     return steps
 
 
+def _updates_little(node: Node) -> bool:
+    variable = node.inputs.get("param") if node.name.endswith("_update") else None
+    return isinstance(variable, Variable) and is_small(variable)
+
+
 def _next_tail(
     end: Tensor,
     at: int,
@@ -275,7 +282,7 @@ def _next_tail(
 ) -> Node | None:
     for node in readers.get(end, ()):
         assert node.op is not None
-        if node in moved or not node.op.elementwise:
+        if node in moved or not node.op.elementwise or _updates_little(node):
             continue
         others = [t for t in node.inputs.values() if root(t) is not end]
         if any(t.node is not None and place.get(t.node, -1) > at for t in map(root, others)):

@@ -295,8 +295,7 @@ def _merged_update(
     if count == 1:
         return 1, None
     start = first.inputs["param"].offset  # type: ignore[attr-defined]
-    last = steps[count - 1].node.inputs["param"]
-    length = last.offset + last.value.size - start  # type: ignore[attr-defined]
+    length = end - start  # whole vectors: what pads a variable, zeros, stays as it is
     arrays: list[Any] = []
     assert first.op is not None
     for argument in first.op.arguments:
