@@ -27,7 +27,7 @@ from fastdl.kernels.step import Caller, Step
 from fastdl.layers.base import Layer, flatten, map_structure
 from fastdl.lowering import lower
 from fastdl.model import Model
-from fastdl.programs import fused_for
+from fastdl.programs import fused_for, prepared_for
 from fastdl.tensor import Tensor, Variable, apply, changes
 from fastdl.trace import Node, Trace, wrong_batch
 
@@ -153,7 +153,7 @@ class _Traced:
         self.results = results
         self.tensors = [t for t in flatten(results) if isinstance(t, Tensor)]
         self.backend = runtime.check_backend(self._backend())
-        self.steps = fused_for(prune(trace.nodes, self.tensors), True, self.backend)
+        self.nodes = prune(trace.nodes, self.tensors)
         nodes = [n for node in trace.nodes for n in (node, *getattr(node, "body", ()))]
         owners = dict.fromkeys(n.owner for n in nodes if _has_numbers(n) and n.owner)
         #: The calls that draw random numbers, in order.
@@ -205,8 +205,7 @@ class _Traced:
         trace = self.trace
         types = {
             t.value.dtype
-            for step in self.steps
-            for node in step.nodes
+            for node in self.nodes
             for t in map(root, node.inputs.values())
             if isinstance(t, Variable)
         }
@@ -216,8 +215,9 @@ class _Traced:
                 f"{', '.join(sorted(map(str, types)))}"
             )
         dtype = types.pop() if types else np.dtype(runtime.floatx())
+        self.nodes = prepared_for(self.nodes, self.tensors, rows, self.backend)
         lowered = lower(
-            self.steps,
+            fused_for(self.nodes, True, self.backend),
             capacity=max(rows, 1),
             dtype=dtype,
             feeds=trace.feeds,

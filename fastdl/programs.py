@@ -12,7 +12,7 @@ import copy
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from fastdl.arithmetic import broadcast_to
 from fastdl.graph import Step, differentiate, fuse, prune, root
 from fastdl.kernels import dispatch
 from fastdl.layers.base import flatten
+from fastdl.loops import take_in, turn_weights
 from fastdl.lowering import Lowered, lower
 from fastdl.metrics.base import Metric, NativeMetric, plain, split
 from fastdl.rewrites import rewritten, sums_of_pooled
@@ -278,8 +279,8 @@ def _prediction(model: Model, capacity: int, weighted: bool, backend: str) -> Co
             apply("scale", x=t) if root(t) in inputs or root(t)._value is not None else t
             for t in outputs
         ]
-    nodes = rewritten(trace.nodes, outputs)
-    steps = fused_for(prune(nodes, outputs), model.fuse, backend)
+    nodes = prepared_for(rewritten(trace.nodes, outputs), outputs, capacity, backend)
+    steps = fused_for(nodes, model.fuse, backend)
     lowered = lower(
         steps,
         capacity=capacity,
@@ -290,6 +291,14 @@ def _prediction(model: Model, capacity: int, weighted: bool, backend: str) -> Co
         backend=backend,
     )
     return Compiled(lowered, [])
+
+
+def prepared_for(
+    nodes: list[Node], keep: Sequence[Tensor], capacity: int, backend: str
+) -> list[Node]:
+    """What is needed of the nodes, as the backend best runs it for batches of so many rows."""
+    nodes = prune(nodes, keep)
+    return nodes if backend == "gpu" else turn_weights(take_in(nodes, keep, capacity), capacity)
 
 
 def fused_for(nodes: list[Node], enabled: bool, backend: str) -> list[Step]:
@@ -483,7 +492,7 @@ def _with_totals(
     backend: str,
 ) -> Compiled:
     lowered = lower(
-        fused_for(prune(nodes, objective.fetches), fused, backend),
+        fused_for(prepared_for(nodes, objective.fetches, capacity, backend), fused, backend),
         capacity=capacity,
         dtype=model_dtype(model),
         feeds=[*inputs, *objective.feeds],

@@ -253,7 +253,7 @@ class Repeat(Node):
         """Says anew what the node reads and writes."""
         read = dict.fromkeys(root(t) for node in self.body for t in node.inputs.values())
         outer = [self.slices[t] for t in read if t in self.slices]
-        outer += [*self._constants(), *(s.initial for s in self.states)]
+        outer += [*self.constants(), *(s.initial for s in self.states)]
         self.inputs = {f"x{i}": t for i, t in enumerate(dict.fromkeys(outer))}
         results = list(self.collected.values())
         for state in self.states:
@@ -264,7 +264,7 @@ class Repeat(Node):
             tensor.name = tensor.name or "repeat"
         return self
 
-    def _constants(self) -> list[Tensor]:
+    def constants(self) -> list[Tensor]:
         """What the body reads and is the same in each iteration."""
         made = {t for node in self.body for t in node.outputs.values()} | set(self.slices)
         made.update(s.before for s in self.states)
@@ -392,7 +392,7 @@ class Repeat(Node):
         seeds += [(s.after, t) for s, t in zip(self.states, carried, strict=True)]
         read = dict.fromkeys(root(t) for node in self.body for t in node.inputs.values())
         slices = {t: outer for t, outer in self.slices.items() if t in read and outer in needed}
-        constants = [t for t in self._constants() if t in needed]
+        constants = [t for t in self.constants() if t in needed]
         befores = [s.before for s in self.states]
         inverse.body, found = differentiate(self.body, seeds, [*befores, *slices, *constants])
         self._lend(inverse, carried)

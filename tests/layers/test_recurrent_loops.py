@@ -5,10 +5,14 @@ import pytest
 from recurrent_cells import CELLS
 
 import fastdl
-from fastdl import Layer, Sequential, layers, ops
+from fastdl import Layer, Sequential, layers, ops, programs
+from fastdl.graph import prune
 from fastdl.kernels import runner
 from fastdl.layers import GRU, LSTM, RNN, Dense, SimpleRNN
 from fastdl.programs import training_program
+from fastdl.repeat import Repeat
+from fastdl.tensor import Tensor
+from fastdl.trace import Trace
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -32,6 +36,72 @@ def test_what_needs_no_state_is_one_op_over_all_time_steps():
         ["dense_forward", "add", "lstm_step_forward"],
         ["lstm_step_backward", "dense_backward_input"],
     ]
+
+
+def test_groups_of_rows_take_products_in_and_find_weights_transposed():
+    """Where a batch makes several groups and the steps are many; not what others read as well."""
+    model = Sequential([LSTM(4), Dense(2)])
+    model.build((None, 8, 3))
+    model.compile("adam", "mse")
+    lowered = training_program(model, 32).lowered
+    loops = [s[1:] for s in lowered.ops if s[0] == "repeat"]
+    assert loops == [
+        ["dense_forward", "dense_forward", "add", "lstm_step_forward"],
+        ["lstm_step_backward", "dense_forward"],
+    ]
+    assert sum(step == ["transpose_forward"] for step in lowered.ops) == 1
+    for backend in ("cpu", "gpu"):
+        x = fastdl.Input((8, 3))
+        first = Dense(4)(x)
+        outputs = [LSTM(1)(first), GRU(1)(first)]
+        shared = fastdl.Model(x, outputs)
+        with Trace(training=False) as trace:
+            outputs = shared.call_flat([Tensor((None, 8, 3))], training=False)
+        nodes = programs.prepared_for(trace.nodes, outputs, 32, backend)
+        inner = [[n.name for n in node.body] for node in nodes if isinstance(node, Repeat)]
+        assert [body.count("dense_forward") for body in inner] == [1 + (backend == "cpu")] * 2
+        assert [n.name for n in nodes].count("dense_forward") == (1 if backend == "cpu" else 3)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "SimpleRNN", "user's"])
+def test_what_loops_take_in_changes_no_results(name, float64, monkeypatch):
+    rng = np.random.default_rng(41)
+    x, y = rng.normal(size=(37, 9, 3)), rng.normal(size=(37, 2))
+
+    def trained():
+        fastdl.set_seed(5)
+        first = CELLS[name](return_sequences=True)
+        if name != "user's":  # whose class is not known by its name
+            first = layers.Bidirectional(first)
+        model = Sequential([first, CELLS[name](), Dense(2)])
+        model.compile(fastdl.optimizers.SGD(0.1), "mse")
+        model.fit(x, y, batch_size=34, epochs=3, shuffle=False, verbose=0)
+        return [*model.get_weights(), model.predict(x, batch_size=37)]
+
+    changed = trained()
+    monkeypatch.setattr(programs, "prepared_for", lambda nodes, keep, *_: prune(nodes, keep))
+    for one, other in zip(changed, trained(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_a_compiled_step_that_grows_has_loops_for_its_rows(float64):
+    rng = np.random.default_rng(43)
+    model = Sequential([GRU(4), Dense(2)])
+    model.build((None, 9, 3))
+
+    @fastdl.compiled_step
+    def gradient(x):
+        with fastdl.GradientTape() as tape:
+            loss = ops.sum(ops.square(model(x)))
+        return tape.gradient(loss, model.trainable_weights)
+
+    for rows in (3, 40, 90):
+        x = rng.normal(size=(rows, 9, 3))
+        with fastdl.GradientTape() as tape:
+            loss = ops.sum(ops.square(model(x)))
+        wanted = tape.gradient(loss, model.trainable_weights)
+        for one, other in zip(gradient(x), wanted, strict=True):
+            np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(("kind", "gates", "held"), [("LSTM", 4, 1), ("GRU", 3, 2)])
