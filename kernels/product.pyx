@@ -44,7 +44,9 @@ cdef enum: COPY, MULTIPLY, MERGE, PHASES
 # A piece is worth some nanoseconds of work, as starting it costs a fraction of one microsecond.
 # Few pieces go as far as FEW; more only where they are large, so that their operands are used
 # often: then 2 ... 16 threads have work that is even within a few percent.
-cdef enum: PIECE_NANOSECONDS = 10000, FEW_PIECES = 16
+# A product that one thread would hold the others up with is cut in two, if its halves can be computed as
+# one.
+cdef enum: PIECE_NANOSECONDS = 10000, FEW_PIECES = 16, HALF_NANOSECONDS = 2000
 cdef enum: LARGE_NANOSECONDS = 250000, MANY_PIECES = 64
 
 # When a is copied: its rows are so many bytes apart, and the copy is used for so many columns.
@@ -166,7 +168,9 @@ cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
     c.rows = c.columns = c.depth = 1
     parts = max(<int64_t> (work / PIECE_NANOSECONDS), p.M * p.N // PIECE_ELEMENTS)
     if parts < 2:
-        return c
+        if work < 2 * HALF_NANOSECONDS or p.M < 2 * op.bodies.matmul.joined_rows:
+            return c
+        parts = 2
     parts = smaller(parts, FEW_PIECES)
     parts = max(parts, smaller(<int64_t> (work / LARGE_NANOSECONDS), MANY_PIECES))
     parts = power_of_two(parts)
