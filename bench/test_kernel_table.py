@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench import kernels
+from fastdl.kernels import calibrate
 
 
 @pytest.mark.parametrize("case", kernels.CASES, ids=lambda case: case.name)
@@ -42,17 +43,23 @@ def test_goals():
 
 @pytest.mark.parametrize("name", ["adam, 100,000", "(256, 1024)"])
 def test_what_moves_is_compared_with_a_stream_in_the_same_caches(name, monkeypatch):
-    asked = []
+    asked, measured = [], []
 
     def stream(threads, repeats, elements):
         asked.append((threads, elements))
-        return 1e9
+        measured.append(real(threads, 1, 1000))
+        return measured[-1]
 
     case = next(kernels.chosen([name]))
-    monkeypatch.setattr(f"fastdl.kernels.calibrate.{case.stream}", stream)
+    real = getattr(calibrate, case.stream)
+    monkeypatch.setattr(calibrate, case.stream, stream)
     timed = kernels.measure(case, 1, torch=False, samples=1)
-    assert asked == [(1, case.elements)]
-    assert timed.share == pytest.approx(case.moved / timed.seconds["fastdl"] / 1e9)
+    assert asked == [(1, case.elements)] and measured[0] > 1e6
+    assert timed.share == pytest.approx(case.moved / timed.seconds["fastdl"] / measured[0])
+
+
+def test_peak_is_measured():
+    assert calibrate.fma_peak("float32", 1, 1) > 1e8
 
 
 def test_table():

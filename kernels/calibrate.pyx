@@ -50,6 +50,7 @@ cdef int64_t time_once(const Op *op, int threads) noexcept nogil:
     cdef bint worked = False
     cdef int64_t began = now_ns()
     memset(&context, 0, sizeof(context))
+    memset(&stage, 0, sizeof(stage))
     stage.op, stage.phase, stage.threads, stage.pieces = op, 0, threads, threads
     team_start(&team)
     if threads == 1:
