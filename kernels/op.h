@@ -42,15 +42,7 @@ typedef union {
 typedef struct Op Op;
 typedef struct Loop Loop;
 
-typedef void (*ProductBody)(const Product *product);
-
-/* What a phase of one piece has worked out once for all batches of so many rows. */
-typedef struct Ready Ready;
-struct Ready {
-    void (*run)(Ready *ready, const Context *context); /* instead of run_piece; NULL: it is not ready */
-    ProductBody body;
-    Product product;
-};
+typedef struct Stage Stage;
 
 typedef struct {
     int phases;
@@ -61,9 +53,9 @@ typedef struct {
     void (*run_piece)(const Op *op, const Context *context, int phase, int64_t piece);
     /* The same for pieces first ... end - 1, where they are cheaper together; NULL: they are not. */
     void (*run_range)(const Op *op, const Context *context, int phase, int64_t first, int64_t end);
-    /* Fills in what the phase's only piece needs, from the sizes, the arguments and the rows of the batch;
-     * NULL: there is nothing to be gained. */
-    void (*prepare)(const Op *op, const Context *context, int phase, Ready *ready);
+    /* For a stage of one piece, whose op keeps its arguments: works out what is the same for all batches of
+     * so many rows, into `ready`, and says by `run` who uses that. NULL: there is little to be gained. */
+    void (*prepare)(Stage *stage, const Context *context);
     /* Roughly the nanoseconds that a phase takes on one thread: decides how many threads join. */
     double (*cost)(const Op *op, const Context *context, int phase);
     /* Bytes of scratch memory that phases share, for this many rows; NULL: none. */
@@ -136,15 +128,24 @@ enum { MOST_GROUPS = 16, GROUP_ROWS = 16, HEAVY_GROUP_ROWS = 2, HEAVY_ROW_NANOSE
 /* ... and of so much work in an iteration. */
 enum { GROUP_NANOSECONDS = 8000 };
 
+typedef void (*ProductBody)(const Product *product);
+
+/* What the stage of a product has worked out. */
+typedef struct {
+    ProductBody body;
+    Product product;
+} Ready;
+
 /* One phase of one op, cut for a given number of rows and threads; or a loop: then `pieces` is the
  * number of its own stages, which follow. */
-typedef struct {
+struct Stage {
     const Op *op;
     int phase;
     int threads;
     int64_t pieces;
-    Ready *ready; /* NULL: the op is asked each time */
-} Stage;
+    void (*run)(const Stage *stage, const Context *context); /* all of it, on one thread; NULL: a loop */
+    Ready *ready;
+};
 
 static inline void run_range(const Op *op, const Context *context, int phase, int64_t first,
                              int64_t end) {

@@ -28,7 +28,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastdl.kernels.runner cimport (
-    MAX_ARGUMENTS, MOST_TAIL_ARRAYS, Context, Kernel, MatmulBodies, Op, Product, ProductBody, Ready,
+    MAX_ARGUMENTS, MOST_TAIL_ARRAYS, Context, Kernel, MatmulBodies, Op, Product, ProductBody, Stage,
     ceil_divide, op_rows, product_turns, register, run_tails, smaller,
 )
 
@@ -246,19 +246,19 @@ cdef void run_range(
             merge(op, context, &p, &c, piece)
 
 
-cdef void prepare(const Op *op, const Context *context, int phase, Ready *ready) noexcept nogil:
+cdef void prepare(Stage *stage, const Context *context) noexcept nogil:
+    cdef const Op *op = stage.op
     cdef Problem p = problem(op, op_rows(op, context))
     cdef Cut c = cut(op, &p)
-    if phase != MULTIPLY or copy_stride(op, &p, &c):
-        return
-    describe(&ready.product, op, &p, &c, 0, 1)
-    ready.body = body_of(op, p.form)
-    ready.run = multiply
+    if stage.phase == MULTIPLY and not copy_stride(op, &p, &c):
+        describe(&stage.ready.product, op, &p, &c, 0, 1)
+        stage.ready.body = body_of(op, p.form)
+        stage.run = multiply
 
 
-cdef void multiply(Ready *ready, const Context *context) noexcept nogil:
-    ready.product.context = context
-    ready.body(&ready.product)
+cdef void multiply(const Stage *stage, const Context *context) noexcept nogil:
+    stage.ready.product.context = context
+    stage.ready.body(&stage.ready.product)
 
 
 cdef void copy(const Op *op, const Problem *p, int64_t stride, int64_t piece) noexcept nogil:

@@ -351,7 +351,6 @@ cdef extern from "op.h" nogil:
         Memo *memo
 
     ctypedef struct Ready:
-        void (*run)(Ready *ready, const Context *context) noexcept nogil
         ProductBody body
         Product product
 
@@ -390,8 +389,7 @@ cdef extern from "op.h" nogil:
         void (*run_range)(
             const Op *op, const Context *context, int phase, int64_t first, int64_t end
         ) noexcept nogil
-        void (*prepare)(
-            const Op *op, const Context *context, int phase, Ready *ready) noexcept nogil
+        void (*prepare)(Stage *stage, const Context *context) noexcept nogil
         double (*cost)(const Op *op, const Context *context, int phase) noexcept nogil
         size_t (*workspace)(const Op *op, int64_t rows) noexcept nogil
         void (*span)(const Op *op, const Context *context, int64_t start, int64_t count) noexcept nogil
@@ -428,6 +426,7 @@ cdef extern from "op.h" nogil:
         int phase
         int threads
         int64_t pieces
+        void (*run)(const Stage *stage, const Context *context) noexcept nogil
         Ready *ready
 
     int64_t op_rows(const Op *op, const Context *context)
@@ -502,8 +501,8 @@ cdef int share_of_stages(
     int busy, bint *worked, const Op *shared, const Op *copies
 ) noexcept nogil
 
-# Has those stages that can work out once what they need for all batches of so many rows, into `room`
-# for one of each. The ops' arguments must stay as they are.
+# Has those stages that can work out what is the same for all batches of so many rows, into `room` for
+# each of them. The ops' arguments must stay as they are.
 cdef void make_ready(
     Stage *stages, int count, const Context *context, Ready *room
 ) noexcept nogil

@@ -218,7 +218,7 @@ cdef int plan(
     for i in range(count):
         if is_staged(&ops[i], context):
             stages[n].op, stages[n].phase, stages[n].threads = &ops[i], 0, 1
-            stages[n].ready = NULL
+            stages[n].run = NULL
             stages[n].pieces = 0 if ops[i].loop.iterations == 0 else plan(
                 ops[i].loop.ops, ops[i].loop.heads, context, threads, grain, &stages[n + 1])
             for k in range(n + 1, n + 1 + <int> stages[n].pieces):
@@ -236,9 +236,28 @@ cdef int plan(
             stages[n].phase = phase
             stages[n].pieces = pieces
             stages[n].threads = <int> smaller(use, pieces)
-            stages[n].ready = NULL
+            stages[n].run = run_piece_alone if pieces == 1 else run_stage
             n += 1
     return n
+
+
+cdef void run_piece_alone(const Stage *stage, const Context *context) noexcept nogil:
+    stage.op.kernel.run_piece(stage.op, context, stage.phase, 0)
+
+
+cdef void run_stage(const Stage *stage, const Context *context) noexcept nogil:
+    run_share(stage.op, context, stage, 0, stage.pieces)
+
+
+cdef inline void run_share(
+    const Op *op, const Context *context, const Stage *stage, int64_t piece, int64_t end
+) noexcept nogil:
+    if op.kernel.backwards >> stage.phase & 1:
+        while end > piece:
+            end -= 1
+            op.kernel.run_piece(op, context, stage.phase, end)
+    else:
+        run_range(op, context, stage.phase, piece, end)
 
 
 cdef void make_ready(
@@ -248,14 +267,12 @@ cdef void make_ready(
     cdef Stage *stage
     while i < count:
         stage = &stages[i]
-        room[i].run = NULL
+        stage.ready = &room[i]
         i += 1
-        if is_staged(stage.op, context):
+        if stage.run == NULL:
             i += <int> stage.pieces
         elif stage.pieces == 1 and stage.op.kernel.prepare != NULL:
-            stage.op.kernel.prepare(stage.op, context, stage.phase, &room[i - 1])
-            if room[i - 1].run != NULL:
-                stage.ready = &room[i - 1]
+            stage.op.kernel.prepare(stage, context)
 
 
 cdef int work(
@@ -274,17 +291,17 @@ cdef int share_of_stages(
     int busy, bint *worked, const Op *shared, const Op *copies
 ) noexcept nogil:
     cdef int i = 0, share
-    cdef int64_t piece, end
     cdef const Stage *stage
-    cdef const Op *op
+    if size == 1:
+        worked[0] = True
     while i < count:
         stage = &stages[i]
         i += 1
-        if stage.ready != NULL and size == 1:
-            stage.ready.run(stage.ready, context)
+        if size == 1 and copies == NULL and stage.run != NULL:
+            stage.run(stage, context)
             continue
         share = min(stage.threads, size)
-        if is_staged(stage.op, context):
+        if stage.run == NULL:
             busy = share_of_loop(stage, context, team, thread, size, busy, worked)
             i += <int> stage.pieces
             continue
@@ -293,19 +310,12 @@ cdef int share_of_stages(
         busy = share
         if thread < share:
             worked[0] = True
-            op = stage.op if copies == NULL else &copies[stage.op - shared]
-            piece, end = 0, stage.pieces
-            if share > 1:
-                piece = stage.pieces * thread // share
-                end = stage.pieces * (thread + 1) // share
-            if stage.ready != NULL:
-                stage.ready.run(stage.ready, context)
-            elif op.kernel.backwards >> stage.phase & 1:
-                while end > piece:
-                    end -= 1
-                    op.kernel.run_piece(op, context, stage.phase, end)
+            if share == 1 and copies == NULL:
+                stage.run(stage, context)
             else:
-                run_range(op, context, stage.phase, piece, end)
+                run_share(
+                    stage.op if copies == NULL else &copies[stage.op - shared], context, stage,
+                    stage.pieces * thread // share, stage.pieces * (thread + 1) // share)
     return busy
 
 
