@@ -71,6 +71,10 @@ cdef enum: MOST_PARTS = 4, PART_DEPTH = 96, MOST_NEAR_BYTES = 4194304
 # from one core's cache to another's.
 cdef enum: PART_ROWS = 384
 
+# A bias gradient of so much work is cut along these rows as well, though it is little: a thread that read the
+# others' rows would leave them shared between caches, and the next that writes there would have to wait.
+cdef enum: LEAST_NANOSECONDS = 2500
+
 # Elements that a piece of the merging adds up: it reads several arrays, partly another core's.
 cdef enum: MERGE_SPAN = 1024
 
@@ -167,6 +171,8 @@ cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
     cdef Cut c
     c.rows = c.columns = c.depth = 1
     parts = max(<int64_t> (work / PIECE_NANOSECONDS), p.M * p.N // PIECE_ELEMENTS)
+    if p.form == TN and p.M == 1 and work > LEAST_NANOSECONDS:
+        parts = max(parts, depth_parts(op, p))
     if parts < 2:
         if work < 2 * HALF_NANOSECONDS or p.M < 2 * op.bodies.matmul.joined_rows:
             return c
@@ -387,7 +393,8 @@ cdef double cost(const Op *op, const Context *context, int phase) noexcept nogil
         return 2 * BYTE_NANOSECONDS * op.itemsize * p.M * p.K
     if phase == MULTIPLY:
         return nanoseconds(op, &p) + tail_nanoseconds(op) * p.M * p.N
-    return BYTE_NANOSECONDS * op.itemsize * p.M * p.N * (1 + cut(op, &p).depth)
+    return p.M * p.N * (
+        BYTE_NANOSECONDS * op.itemsize * (1 + cut(op, &p).depth) + tail_nanoseconds(op))
 
 
 cdef size_t workspace(const Op *op, int64_t rows) noexcept nogil:
