@@ -16,7 +16,7 @@ TYPES = (np.float32, np.float64)
 SIZES = (0, 1, 2, 3, 7, 10, 15, 16, 17, 31, 33, 65, 100)
 
 # Shapes (M, K, N) that take the different ways: one row, one column, one step, tiles with every
-# kind of rest, several blocks, a depth cut into parts, operands that are copied first or stay in L1.
+# kind of rest, several blocks, a depth cut into parts, operands that are copied or stay in L1.
 SHAPES = (
     *((1, 784, 128), (1, 3000, 40), (3, 5, 1), (700, 90, 1), (33, 1, 65), (1, 1, 1), (2, 4000, 3)),
     *((32, 784, 128), (128, 128, 10), (61, 400, 47), (350, 33, 70), (10, 10, 10), (5, 4096, 7)),
