@@ -58,8 +58,6 @@ cdef class Program:
                  int64_t per_item) except -1
     cdef int add_loop(self, Op *op, int64_t iterations, list steps, list moving) except -1
     cdef int find_rows(self, Loop *loop, list steps, list places) except -1
-    cdef int feed(self, Op *op, cnp.ndarray buffer) except -1
-    cdef int fetch(self, Op *op, cnp.ndarray buffer) except -1
 
     # Takes the program for one thread, and gives it back.
     cdef int enter(self) except -1
@@ -88,7 +86,3 @@ cdef class Program:
 cdef void share_of_stretch(
     const Plan *cut, const Stretch *stretch, Team *team, int thread, int size
 ) noexcept nogil
-
-# Whether the gather op can read rows of the source into the buffer; and to have it do so.
-cdef bint fits(cnp.ndarray source, cnp.ndarray buffer) noexcept
-cdef void point_at(Op *gather, cnp.ndarray source) noexcept

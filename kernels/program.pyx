@@ -12,12 +12,13 @@ cimport numpy as cnp
 from cython.parallel cimport parallel, threadid
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from fastdl.kernels.call cimport Function, allocate
 from fastdl.kernels.dispatch cimport bodies_of
+from fastdl.kernels.rows cimport fits, gather_into, point_at, point_to, scatter_from
 from fastdl.kernels.runner cimport (
-    MAX_ARGUMENTS, MOST_GROUPS, SPAN, Cast, Context, Kernel, Loop, Memo, Moving, Op, Ready,
+    MAX_ARGUMENTS, MOST_GROUPS, Context, Loop, Memo, Moving, Op, Ready,
     Stage, Team, bring_home, ceil_divide, flush_denormals, is_forced, loop_kernel, make_ready,
     note_run, note_team, note_threads, now_ns, op_rows, plan, restore_denormals, row_groups,
     run_range, share_of_stages, smaller, team_note, team_size, team_spread, team_start,
@@ -51,83 +52,6 @@ cdef enum: SHARED_BYTES = 1048576, CACHE_LINE = 64
 # How much slower than seen before a way may look after one stretch: others' bursts pass. And how
 # much slower all threads may look and still be chosen: a burst on any core holds all of them up.
 cdef double PATIENCE = 1.1, BENEFIT_OF_DOUBT = 1.15
-
-# NumPy's number of a type: the index of its cast in the bodies, counted from 1.
-cdef enum: NUMPY_TYPES = 32
-cdef int[NUMPY_TYPES] casts
-
-
-def _find_casts():
-    order = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
-             "float32", "float64")
-    for letter in "?bBhHiIlLqQfd":
-        casts[np.dtype(letter).num] = 1 + order.index(np.dtype(letter).name)
-
-
-_find_casts()
-
-
-# --- rows in, rows out -------------------------------------------------------------------------
-# Gather: out (B, N) = source rows order[first ... first + B - 1], cast. Pieces are runs of rows,
-# each written by one piece alone. Scatter: the inverse without order and cast.
-
-cdef enum: OUT, SOURCE                      # arguments of gather
-cdef enum: DESTINATION, BUFFER              # arguments of scatter
-cdef enum: COUNT, STRIDE                    # sizes: elements of a row (scatter: bytes); bytes apart
-cdef enum: TYPE, TO_LABEL                   # options of gather
-
-
-cdef int64_t rows_of_piece(const Op *op, const Context *context) noexcept nogil:
-    if context.rows * (1 + op.sizes[COUNT]) <= SPAN:
-        return context.rows     # without a division, which would take as long as the copying
-    return 1 + SPAN // (1 + op.sizes[COUNT])
-
-
-cdef int64_t row_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
-    return ceil_divide(context.rows, rows_of_piece(op, context))
-
-
-cdef double row_cost(const Op *op, const Context *context, int phase) noexcept nogil:
-    return context.rows * (5.0 + 0.1 * op.sizes[COUNT])
-
-
-cdef void gather_piece(
-    const Op *op, const Context *context, int phase, int64_t piece
-) noexcept nogil:
-    cdef int64_t most = rows_of_piece(op, context), row = piece * most, first = context.first + row
-    cdef int64_t rows = smaller(most, context.rows - row), type = op.options[TYPE].whole
-    cdef bint label = op.options[TO_LABEL].whole
-    cdef Cast cast = op.bodies.data.to_label[type] if label else op.bodies.data.to_real[type]
-    cdef char *out = op.arguments[OUT] + row * op.sizes[COUNT] * (8 if label else op.itemsize)
-    if context.order != NULL:
-        cast(out, op.arguments[SOURCE], op.sizes[STRIDE], context.order + first, rows,
-             op.sizes[COUNT])
-    else:
-        cast(out, op.arguments[SOURCE] + first * op.sizes[STRIDE], op.sizes[STRIDE], NULL, rows,
-             op.sizes[COUNT])
-
-
-cdef void scatter_piece(
-    const Op *op, const Context *context, int phase, int64_t piece
-) noexcept nogil:
-    cdef int64_t most = rows_of_piece(op, context), row = piece * most, bytes = op.sizes[COUNT]
-    cdef int64_t rows = smaller(context.rows - row, most)
-    memcpy(
-        op.arguments[DESTINATION] + (context.first + row) * bytes,
-        op.arguments[BUFFER] + row * bytes, <size_t> (rows * bytes))
-
-
-cdef Kernel gather_kernel = Kernel(
-    phases=1, pieces=row_pieces, run_piece=gather_piece, cost=row_cost, workspace=NULL, span=NULL,
-    tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0, variant=0, backwards=0,
-    reads=0)
-cdef Kernel scatter_kernel = Kernel(
-    phases=1, pieces=row_pieces, run_piece=scatter_piece, cost=row_cost, workspace=NULL, span=NULL,
-    tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0, variant=0, backwards=0,
-    reads=0)
-
-
-# --- the program -------------------------------------------------------------------------------
 
 cdef class Program:
     """A list of ops over fixed buffers.
@@ -172,12 +96,12 @@ cdef class Program:
             raise MemoryError("Program: no memory for the ops")
 
         for buffer in feeds:
-            self.feed(&self.ops[n], buffer)
+            gather_into(&self.ops[n], buffer, capacity)
             n += 1
         self.add_steps(steps, &self.ops[n], self.tails)
         n += self.heads
         for buffer in fetches:
-            self.fetch(&self.ops[n], buffer)
+            scatter_from(&self.ops[n], buffer, capacity)
             n += 1
         self.stage_room += self.feeds + self.fetches
         self.give_copies(1)
@@ -317,24 +241,6 @@ cdef class Program:
         self.keep.append(arrays)
         return 0
 
-    cdef int feed(self, Op *op, cnp.ndarray buffer) except -1:
-        check_buffer(buffer, self.capacity)
-        op.kernel = &gather_kernel
-        op.bodies = bodies_of(buffer.dtype == np.float64)
-        op.itemsize = buffer.itemsize
-        op.options[TO_LABEL].whole = buffer.dtype == np.int64
-        op.sizes[COUNT] = buffer.size // self.capacity
-        op.arguments[OUT] = <char *> cnp.PyArray_DATA(buffer)
-        return 0
-
-    cdef int fetch(self, Op *op, cnp.ndarray buffer) except -1:
-        check_buffer(buffer, self.capacity)
-        op.kernel = &scatter_kernel
-        op.bodies = bodies_of(False)
-        op.sizes[COUNT] = buffer.nbytes // self.capacity
-        op.arguments[BUFFER] = <char *> cnp.PyArray_DATA(buffer)
-        return 0
-
     def bind(self, list sources not None, list results not None) -> None:
         """Says where the user's rows are and where the results go.
 
@@ -374,8 +280,7 @@ cdef class Program:
         for i, source in enumerate(sources):
             point_at(&self.ops[i], source)
         for i, result in enumerate(results):
-            self.ops[self.feeds + self.heads + i].arguments[DESTINATION] = <char *> cnp.PyArray_DATA(
-                <cnp.ndarray> result)
+            point_to(&self.ops[self.feeds + self.heads + i], result)
         self.bound = [list(sources), list(results)]
 
     def unbind(self) -> None:
@@ -404,7 +309,6 @@ cdef class Program:
         cdef cnp.ndarray source, buffer, result
         cdef cnp.npy_intp shape[32]
         cdef Context context
-        cdef Op *scatter
         cdef uint64_t state
         cdef int i, count = self.feeds + self.heads + self.fetches
         if not cnp.PyArray_CheckExact(x) or self.bound is not None or is_forced():
@@ -424,9 +328,8 @@ cdef class Program:
         for i in range(1, buffer.ndim):
             shape[i] = buffer.shape[i]
         result = cnp.PyArray_EMPTY(buffer.ndim, shape, cnp.PyArray_TYPE(buffer), 0)
-        scatter = &self.ops[count - 1]
         point_at(&self.ops[0], source)
-        scatter.arguments[DESTINATION] = <char *> cnp.PyArray_DATA(result)
+        point_to(&self.ops[count - 1], result)
         state = flush_denormals()
         run_alone(self.ops, count, &context)
         restore_denormals(state)
@@ -742,35 +645,3 @@ cdef void run_alone(const Op *ops, int count, const Context *context) noexcept n
     for i in range(count):
         for phase in range(ops[i].kernel.phases):
             run_range(&ops[i], context, phase, 0, ops[i].kernel.pieces(&ops[i], context, phase))
-
-
-cdef bint fits(cnp.ndarray source, cnp.ndarray buffer) noexcept:
-    """Whether the gather op can read rows of the source into the buffer."""
-    cdef int i, type = cnp.PyArray_TYPE(source)
-    cdef int64_t stride
-    if (source.ndim != buffer.ndim or not 0 <= type < NUMPY_TYPES or casts[type] == 0
-            or not cnp.PyArray_ISNOTSWAPPED(source) or not cnp.PyArray_ISALIGNED(source)):
-        return False
-    stride = cnp.PyArray_ITEMSIZE(source)
-    for i in range(source.ndim - 1, 0, -1):
-        if source.shape[i] != buffer.shape[i]:
-            return False
-        if (source.shape[i] != 1 and cnp.PyArray_STRIDE(source, i) != stride
-                and cnp.PyArray_SIZE(source) != 0):
-            return False
-        stride *= source.shape[i]
-    return True
-
-
-cdef void point_at(Op *gather, cnp.ndarray source) noexcept:
-    gather.arguments[SOURCE] = <char *> cnp.PyArray_DATA(source)
-    gather.sizes[STRIDE] = cnp.PyArray_STRIDE(source, 0)
-    gather.options[TYPE].whole = casts[cnp.PyArray_TYPE(source)] - 1
-
-
-cdef int check_buffer(cnp.ndarray buffer, int64_t capacity) except -1:
-    if (buffer.ndim == 0 or buffer.shape[0] != capacity or not buffer.flags.c_contiguous
-            or not buffer.flags.writeable
-            or buffer.dtype not in (np.float32, np.float64, np.int64)):
-        raise ValueError(f"Program: no buffer: {buffer.dtype} {(<object> buffer).shape}")
-    return 0

@@ -12,8 +12,9 @@ from libc.string cimport memcpy, memset
 
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.program cimport (
-    WORTH_RELEASING, Program, Stretch, fits, point_at, share_of_stretch,
+    WORTH_RELEASING, Program, Stretch, share_of_stretch,
 )
+from fastdl.kernels.rows cimport fits, point_at
 from fastdl.kernels.runner cimport (
     Context, Kernel, Numbers, Op, Team, is_forced, note_run, team_start, threads_now,
 )
