@@ -12,12 +12,13 @@ from libc.string cimport memset
 
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
-    Context, Kernel, Op, Stage, Team, now_ns, team_size, team_start, threads_now, work,
+    Context, Kernel, Op, Stage, Team, now_ns, plan, team_size, team_start, threads_now, work,
 )
 
 
 cdef enum: FMA_PEAK, TRIAD, UPDATE
 cdef enum: ITERATIONS = 2000000     # some milliseconds
+cdef enum: ENOUGH = 1000000000      # work for all threads
 cdef enum: ELEMENTS = 1 << 24       # 64 MB an array: more than most caches
 
 
@@ -38,8 +39,18 @@ cdef void run_piece(
             op.arguments[3] + start, count)
 
 
+cdef int64_t pieces(const Op *op, const Context *context, int phase) noexcept nogil:
+    return op.sizes[2]
+
+
+cdef double cost(const Op *op, const Context *context, int phase) noexcept nogil:
+    return ENOUGH
+
+
 cdef Kernel kernel
 kernel.phases = 1
+kernel.pieces = pieces
+kernel.cost = cost
 kernel.run_piece = run_piece
 
 
@@ -50,8 +61,7 @@ cdef int64_t time_once(const Op *op, int threads) noexcept nogil:
     cdef bint worked = False
     cdef int64_t began = now_ns()
     memset(&context, 0, sizeof(context))
-    memset(&stage, 0, sizeof(stage))
-    stage.op, stage.phase, stage.threads, stage.pieces = op, 0, threads, threads
+    plan(op, 1, &context, threads, 1, &stage)
     team_start(&team)
     if threads == 1:
         work(&stage, 1, &context, &team, 0, 1, 1, &worked)
