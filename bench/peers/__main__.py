@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import functools
 import os
+import random
 import statistics
 import sys
 import tempfile
@@ -30,7 +31,7 @@ from .verify import LOSS_TOLERANCE, Verifier, verified_steps
 _IMPORT_TIMEOUT = 120.0
 _BUILD_TIMEOUT = 300.0
 _SAMPLE_TIMEOUT = 120.0
-_SETTLE = 0.05  # seconds between two peers: the threads of the last one go to sleep
+_SETTLE = 0.3  # seconds between two peers: some libraries' threads spin so long before they sleep
 _TOO_LONG = 2.0  # seconds: such a sample is not repeated within one process
 _HEAVY = ("M2", "M2@1")  # left out by --quick
 
@@ -176,15 +177,14 @@ def _nothing_timed() -> dict:
 
 
 def _time(figures, ready, options) -> None:
-    """Samples in turn, in seconds a step.
+    """Samples in turn, in seconds a step; each time in another order, for other neighbours.
 
     An entry of ``samples`` is the median of one process, one of ``fastest`` its fastest sample.
     """
     samples: dict[str, list[float]] = {process.name: [] for process in ready}
     rounds = 0 if options.quick else options.rounds
     for number in range(rounds):
-        first = number % len(ready) if ready else 0  # all samples may have been too long
-        for process in ready[first:] + ready[:first]:
+        for process in random.Random(number).sample(ready, len(ready)):
             time.sleep(_SETTLE)
             answer = process.ask({"seconds": options.seconds}, _SAMPLE_TIMEOUT)
             if "seconds" in answer:
