@@ -100,26 +100,23 @@ def test_guest_asks_for_a_kernel_that_is_not_there(module):
         module.unknown()
 
 
-def test_importing_fastdl_imports_numpy_alone():
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORTED],
-        env={**os.environ, "PYTHONPATH": str(Path(fastdl.__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    others = set(json.loads(done.stdout)) - sys.stdlib_module_names - {"fastdl", "numpy"}
-    # Cython modules share their types under names of their own.
-    assert {name for name in others if "cython_" not in name} == set()
-
-
-def test_importing_fastdl_leaves_what_few_need_for_later():
-    program = "import numpy, sys, fastdl; print(*sys.modules)"
-    done = subprocess.run(
+def printed(program):
+    """What a Python of its own prints, which finds this fastdl."""
+    return subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": str(Path(fastdl.__file__).parents[1])},
         capture_output=True,
         text=True,
         check=True,
-    )
-    assert {"numpy.random.mtrand", "hashlib", "difflib"} & set(done.stdout.split()) == set()
+    ).stdout
+
+
+def test_importing_fastdl_imports_numpy_alone():
+    others = set(json.loads(printed(IMPORTED))) - sys.stdlib_module_names - {"fastdl", "numpy"}
+    # Cython modules share their types under names of their own.
+    assert {name for name in others if "cython_" not in name} == set()
+
+
+def test_importing_fastdl_leaves_what_few_need_for_later():
+    loaded = printed("import numpy, sys, fastdl; print(*sys.modules)").split()
+    assert {"numpy.random.mtrand", "hashlib", "difflib"} & set(loaded) == set()
