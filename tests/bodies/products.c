@@ -57,4 +57,6 @@ void check_products(void) {
         }
     check_product(40, 300, 90);  /* more than a block of the depth on narrow vectors */
     check_product(45, 9, 260);   /* panels of b are copied */
+    check_product(530, 40, 260); /* ... some together, for many rows */
+    check_product(50, 30, 90);   /* b stays in L1 */
 }
