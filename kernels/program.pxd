@@ -6,6 +6,20 @@ from libc.stdint cimport int64_t
 from fastdl.kernels.runner cimport Context, Loop, Op, Ready, Stage, Team
 
 
+cdef extern from "pace.h" nogil:
+    enum: ALONE_BELOW
+    ctypedef struct Pace:
+        double cost
+        bint warm
+        int64_t until_look
+    void pace_start(Pace *pace, double cost)
+    bint pace_is_certain(const Pace *pace)
+    bint pace_together(const Pace *pace)
+    int64_t pace_few(const Pace *pace)
+    void pace_note(Pace *pace, bint together, double nanoseconds)
+    void pace_plan_look(Pace *pace, bint before)
+
+
 # An answer that takes longer than this, in nanoseconds, lets others have the GIL meanwhile.
 cdef enum: WORTH_RELEASING = 50000
 
@@ -40,11 +54,7 @@ cdef class Program:
     cdef size_t workspace_bytes
     cdef Plan plan_
     cdef int planned_threads
-    cdef double cost                    # of a full batch on one thread, roughly, in nanoseconds
-    cdef double pace[2]                 # ... as seen, on one thread and on all; 0: not yet
-    cdef bint warm                      # both have run once: what is seen from now on counts
-    cdef int64_t until_look             # batches to the next look at the slower way
-    cdef int interval                   # ... and from it to the one after, in times of its length
+    cdef Pace pace
     cdef readonly int64_t capacity
     cdef readonly object totals
     cdef double *totals_at
@@ -76,7 +86,6 @@ cdef class Program:
     cdef bint together(self) noexcept nogil
     cdef void run_part(self, const Stretch *stretch, bint together) noexcept nogil
     cdef void run_timed(self, const Stretch *stretch, bint together) noexcept nogil
-    cdef void plan_look(self, bint before, int64_t few) noexcept nogil
 
     # Runs some batches, on all the threads that were prepared for or on this one.
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil

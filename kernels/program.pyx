@@ -34,24 +34,9 @@ cnp.import_array()
 # Work in nanoseconds that makes one more thread worth while: what a barrier costs, some times over.
 cdef enum: PROGRAM_GRAIN = 2500
 
-# A batch shorter than ALONE_BELOW is left to one thread, one longer than TOGETHER_ABOVE to all of
-# them. Between, where arrays wander between the cores' caches and others may want a core, a program
-# finds out by running: it takes the way that looks faster, and looks at the other one for some batches
-# now and then: after 2, 4, 8 ... times as long as a look takes, at most after OFTEN times, or SELDOM
-# where the other way takes more than FAR_BEHIND times as long; and soon when the ways have changed
-# places. So what disturbs a program for some milliseconds, as another library's threads do that spin
-# when their work is done, is soon forgotten, and looking costs a few percent at most. (Results are the
-# same bits.)
-cdef enum: ALONE_BELOW = 20000, TOGETHER_ABOVE = 3000000, FIRST_TOGETHER = 200000
-cdef enum: LOOK_NANOSECONDS = 2000000, OFTEN = 32, SELDOM = 256
-cdef double FAR_BEHIND = 1.5
-
 # What rows read together must stay in each core's cache where groups of them go through a loop.
 cdef enum: SHARED_BYTES = 1048576, CACHE_LINE = 64
 
-# How much slower than seen before a way may look after one stretch: others' bursts pass. And how
-# much slower all threads may look and still be chosen: a burst on any core holds all of them up.
-cdef double PATIENCE = 1.1, BENEFIT_OF_DOUBT = 1.15
 
 cdef class Program:
     """A list of ops over fixed buffers.
@@ -354,10 +339,9 @@ cdef class Program:
         self.give_workspace(context.rows)
         self.give_workspace((total - 1) % batch + 1)
         cost = total_cost(self.ops, ops, &context)
-        if cost != self.cost or threads != self.planned_threads:
-            self.pace[0] = self.pace[1] = self.until_look = 0
-            self.warm = False
-        self.cost, self.planned_threads = cost, threads
+        if cost != self.pace.cost or threads != self.planned_threads:
+            pace_start(&self.pace, cost)
+        self.planned_threads = threads
         if cost < ALONE_BELOW and not is_forced():
             threads = 1
         self.plan_.threads = 1
@@ -424,37 +408,30 @@ cdef class Program:
 
     cdef bint together(self) noexcept nogil:
         """Whether all threads are the faster way rather than one, as far as is known."""
-        if self.plan_.threads == 1:
-            return False
-        if self.cost > TOGETHER_ABOVE or is_forced():
-            return True
-        if self.pace[False] > 0 and self.pace[True] > 0:
-            return self.pace[True] < BENEFIT_OF_DOUBT * self.pace[False]
-        return self.cost > FIRST_TOGETHER
+        return self.plan_.threads > 1 and (is_forced() or pace_together(&self.pace))
 
     cdef void run_stretch(self, const Stretch *stretch) noexcept nogil:
         cdef Stretch part = stretch[0]
-        cdef int64_t left = stretch.count
-        cdef int64_t few = <int64_t> (LOOK_NANOSECONDS / max(self.cost, 1.0)) + 1
-        cdef bint decided = (
-            self.plan_.threads == 1 or self.cost > TOGETHER_ABOVE or is_forced())
+        cdef Pace *pace = &self.pace
+        cdef int64_t left = stretch.count, few = pace_few(pace)
+        cdef bint decided = self.plan_.threads == 1 or is_forced() or pace_is_certain(pace)
         cdef bint together
         while left > 0:
             together = self.together()
             part.count = left
             if decided or left < 2 * few:
                 self.run_part(&part, together)
-                self.until_look -= part.count
-            elif self.until_look <= 0:
+                pace.until_look -= part.count
+            elif pace.until_look <= 0:
                 part.count = few
                 self.run_timed(&part, not together)
-                self.plan_look(together, few)
+                pace_plan_look(pace, together)
             else:
-                if left - self.until_look >= 2 * few:
-                    part.count = self.until_look
+                if left - pace.until_look >= 2 * few:
+                    part.count = pace.until_look
                 self.run_timed(&part, together)
-                self.until_look -= part.count
-                self.warm = True
+                pace.until_look -= part.count
+                pace.warm = True
             left -= part.count
             part.first += part.count
             part.context.step += part.count
@@ -474,20 +451,8 @@ cdef class Program:
 
     cdef void run_timed(self, const Stretch *stretch, bint together) noexcept nogil:
         cdef int64_t begin = now_ns()
-        cdef double pace
         self.run_part(stretch, together)
-        if self.warm:       # both ways have run once
-            pace = <double> (now_ns() - begin) / stretch.count
-            if self.pace[together] > 0:
-                pace = min(pace, PATIENCE * self.pace[together])
-            self.pace[together] = pace
-
-    cdef void plan_look(self, bint before, int64_t few) noexcept nogil:
-        """Says when the slower way is looked at again; `before`: which way was the faster one."""
-        cdef bint now = self.together()
-        cdef int most = SELDOM if self.pace[not now] > FAR_BEHIND * self.pace[now] else OFTEN
-        self.interval = 1 if now != before or not self.warm else min(2 * self.interval, most)
-        self.until_look = self.interval * few
+        pace_note(&self.pace, together, <double> (now_ns() - begin) / stretch.count)
 
     def run(self, int64_t batch, *, int64_t step=0, int64_t seed=0, double learning_rate=0,
             bint keep_totals=False) -> None:
