@@ -51,7 +51,7 @@ typedef struct {
     int64_t (*pieces)(const Op *op, const Context *context, int phase);
     /* Computes one piece. Pieces of one phase run in any order, on any thread, at the same time. */
     void (*run_piece)(const Op *op, const Context *context, int phase, int64_t piece);
-    /* The same for pieces first ... end - 1, where they are cheaper together; NULL: they are not. */
+    /* The same bits for pieces first ... end - 1, where they are cheaper together; NULL: they are not. */
     void (*run_range)(const Op *op, const Context *context, int phase, int64_t first, int64_t end);
     /* For a stage of one piece, whose op keeps its arguments: works out what is the same for all batches of
      * so many rows, into `ready`, and says by `run` who uses that. NULL: there is little to be gained. */
@@ -142,6 +142,7 @@ struct Stage {
     const Op *op;
     int phase;
     int threads;
+    int lent; /* whether a thread that is done with its share of the pieces helps others with theirs */
     int64_t pieces;
     void (*run)(const Stage *stage, const Context *context); /* all of it, on one thread; NULL: a loop */
     Ready *ready;

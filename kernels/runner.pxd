@@ -425,6 +425,7 @@ cdef extern from "op.h" nogil:
         const Op *op
         int phase
         int threads
+        bint lent
         int64_t pieces
         void (*run)(const Stage *stage, const Context *context) noexcept nogil
         Ready *ready

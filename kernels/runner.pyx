@@ -1,10 +1,11 @@
 """The runner: the only place that knows threads.
 
 A run is a list of ops. Each op is phases, each phase a number of independent pieces that depends on
-the problem's size alone; a thread takes a contiguous share of the pieces, so results are the same
-bits for any number of threads. All threads walk the same list: a barrier stands between two phases
-where either of them uses more than one thread. With one thread it is a plain loop that never enters
-OpenMP.
+the problem's size alone, so results are the same bits for any number of threads, whoever computes a
+piece. A thread takes a contiguous share of the pieces; where that is long work, one that is done with
+its share takes pieces off the far end of another's. All threads walk the same list: a barrier stands
+between two phases where either of them uses more than one thread. With one thread it is a plain loop
+that never enters OpenMP.
 """
 
 import os
@@ -19,7 +20,11 @@ from fastdl.kernels.table import OPS
 cdef extern from "threads.h" nogil:
     enum: HAS_OPENMP
     int openmp_threads()
+    enum: MOST_SHARES, MOST_SHARED_PIECES
     void team_barrier(Team *team, int threads)
+    void team_deal(Team *team, int thread, int64_t first, int64_t end)
+    bint team_take(
+        Team *team, int thread, int threads, bint backwards, int64_t *first, int64_t *end)
 
 
 cdef extern from "process.h" nogil:
@@ -34,6 +39,10 @@ cdef extern from "process.h" nogil:
 # Work in nanoseconds that makes one more thread worth while in an eager call, where the threads
 # have to be woken and joined; inside a program only a barrier is paid.
 cdef enum: EAGER_GRAIN = 10000
+
+# Work of a stage in nanoseconds from which threads help each other: in shorter ones less is won than it
+# costs to have what the other thread's cache holds, in this stage and in the next.
+cdef enum: LENT_NANOSECONDS = 400000
 
 # More phases than any eager call has: an op of three, and an activation after it.
 cdef enum: EAGER_STAGES = 16
@@ -215,10 +224,11 @@ cdef int plan(
 ) noexcept nogil:
     cdef int n = 0, i, k, phase
     cdef int64_t pieces, use
+    cdef double cost
     for i in range(count):
         if is_staged(&ops[i], context):
             stages[n].op, stages[n].phase, stages[n].threads = &ops[i], 0, 1
-            stages[n].run = NULL
+            stages[n].run, stages[n].lent = NULL, False
             stages[n].pieces = 0 if ops[i].loop.iterations == 0 else plan(
                 ops[i].loop.ops, ops[i].loop.heads, context, threads, grain, &stages[n + 1])
             for k in range(n + 1, n + 1 + <int> stages[n].pieces):
@@ -229,13 +239,17 @@ cdef int plan(
             pieces = ops[i].kernel.pieces(&ops[i], context, phase)
             if pieces == 0:
                 continue
-            use = threads
+            use, cost = threads, 0
             if use > 1 and not forced:
-                use = smaller(use, 1 + <int64_t> (ops[i].kernel.cost(&ops[i], context, phase) / grain))
+                cost = ops[i].kernel.cost(&ops[i], context, phase)
+                use = smaller(use, 1 + <int64_t> (cost / grain))
             stages[n].op = &ops[i]
             stages[n].phase = phase
             stages[n].pieces = pieces
             stages[n].threads = <int> smaller(use, pieces)
+            stages[n].lent = (
+                (forced or cost > LENT_NANOSECONDS) and stages[n].threads <= MOST_SHARES
+                and stages[n].threads < pieces <= MOST_SHARED_PIECES)
             stages[n].run = run_piece_alone if pieces == 1 else run_stage
             n += 1
     return n
@@ -291,7 +305,9 @@ cdef int share_of_stages(
     int busy, bint *worked, const Op *shared, const Op *copies
 ) noexcept nogil:
     cdef int i = 0, share
+    cdef int64_t piece, end
     cdef const Stage *stage
+    cdef const Op *op
     if size == 1:
         worked[0] = True
     while i < count:
@@ -305,17 +321,24 @@ cdef int share_of_stages(
             busy = share_of_loop(stage, context, team, thread, size, busy, worked)
             i += <int> stage.pieces
             continue
+        piece, end = stage.pieces * thread // share, stage.pieces * (thread + 1) // share
+        if stage.lent and 1 < share and thread < share:
+            team_deal(team, thread, piece, end)
         if share > 1 or busy > 1:
             team_barrier(team, size)
         busy = share
-        if thread < share:
-            worked[0] = True
-            if share == 1 and copies == NULL:
-                stage.run(stage, context)
-            else:
-                run_share(
-                    stage.op if copies == NULL else &copies[stage.op - shared], context, stage,
-                    stage.pieces * thread // share, stage.pieces * (thread + 1) // share)
+        if thread >= share:
+            continue
+        worked[0] = True
+        op = stage.op if copies == NULL else &copies[stage.op - shared]
+        if share == 1 and copies == NULL:
+            stage.run(stage, context)
+        elif share == 1 or not stage.lent:
+            run_share(op, context, stage, piece, end)
+        else:
+            while team_take(
+                    team, thread, share, op.kernel.backwards >> stage.phase & 1, &piece, &end):
+                run_share(op, context, stage, piece, end)
     return busy
 
 

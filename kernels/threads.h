@@ -26,12 +26,23 @@ static inline void relax(void) {
 #endif
 }
 
-/* The threads of one run: a barrier, a count of those that had work, and the first one's processor. */
+/* What is left of a thread's share of a stage: its pieces `first` to `end` - 1, in 24 bits each, below
+ * the barrier's generation before the stage, which a thread that is still in the stage before it does
+ * not take for its own. */
+typedef struct {
+    _Alignas(64) atomic_uint_least64_t left;
+} Share;
+
+enum { MOST_SHARES = 64, MOST_SHARED_PIECES = (1 << 24) - 1 };
+
+/* The threads of one run: a barrier, a count of those that had work, the first one's processor, and
+ * their shares of the stage that they are in. */
 typedef struct {
     _Alignas(64) atomic_int arrived;
     _Alignas(64) atomic_int generation;
     atomic_int worked;
     int home;
+    Share shares[MOST_SHARES];
 } Team;
 
 static inline int processor_now(void) {
@@ -42,7 +53,12 @@ static inline int processor_now(void) {
 #endif
 }
 
-static inline void team_start(Team *team) { *team = (Team){.home = processor_now()}; }
+static inline void team_start(Team *team) {
+    atomic_init(&team->arrived, 0);
+    atomic_init(&team->generation, 0);
+    atomic_init(&team->worked, 0);
+    team->home = processor_now();
+}
 
 /* For every thread but the first. One that was woken on the first one's processor would share it for
  * some tenths of a second, until the kernel notices: it moves at once, to any other that it may use. */
@@ -82,6 +98,41 @@ static inline void team_barrier(Team *team, int threads) {
             nanosleep(&pause, NULL);
         }
     }
+}
+
+/* Gives the thread its share of the next stage; the barrier before that stage comes after it. */
+static inline void team_deal(Team *team, int thread, int64_t first, int64_t end) {
+    const uint64_t generation = (uint16_t)atomic_load_explicit(&team->generation, memory_order_relaxed);
+    atomic_store_explicit(&team->shares[thread].left,
+                          generation << 48 | (uint64_t)first << 24 | (uint64_t)end,
+                          memory_order_relaxed);
+}
+
+/* Takes some of the pieces that are left: half of the thread's own, from the front (or, `backwards`, from
+ * the back); and when those are gone, half of another thread's, from the other end. So a thread that is
+ * held up by whatever else its processor does is helped by those that are not. Whether there were any. */
+static inline int team_take(Team *team, int thread, int threads, int backwards, int64_t *first,
+                            int64_t *end) {
+    const uint64_t generation =
+        (uint16_t)(atomic_load_explicit(&team->generation, memory_order_relaxed) - 1);
+    for (int k = 0; k < threads; k++) {
+        Share *share = &team->shares[(thread + k) % threads];
+        const int front = (k == 0) != backwards;
+        uint64_t left = atomic_load_explicit(&share->left, memory_order_relaxed);
+        for (;;) {
+            const uint64_t from = left >> 24 & MOST_SHARED_PIECES, to = left & MOST_SHARED_PIECES;
+            const uint64_t half = (to - from + 1) / 2;
+            if (left >> 48 != generation || from == to) break;
+            const uint64_t now = front ? left + (half << 24) : left - half;
+            if (atomic_compare_exchange_weak_explicit(&share->left, &left, now, memory_order_relaxed,
+                                                      memory_order_relaxed)) {
+                *first = (int64_t)(front ? from : to - half);
+                *end = *first + (int64_t)half;
+                return 1;
+            }
+        }
+    }
+    return 0;
 }
 
 /* Makes this thread treat denormals as zero; returns what to give back to restore_denormals. */

@@ -5,6 +5,7 @@ import pytest
 from cases import DTYPES, NAMES, call, complete, make_case, required, variants
 from geometries import GEOMETRIES
 
+from fastdl import kernels
 from fastdl.kernels import runner
 from fastdl.kernels.table import OPS
 
@@ -51,3 +52,16 @@ def test_the_threads_that_were_asked_for_do_work(name, forced_threads):
         runner.set_num_threads(threads)
         call(case)
         assert runner.last_threads() == threads
+
+
+@pytest.mark.skipif(not runner.has_openmp(), reason="built without OpenMP")
+@pytest.mark.parametrize("threads", (2, 3, 7))
+def test_every_piece_is_run_once_whoever_takes_it(threads, forced_threads):
+    # An update in place: a piece left out, or run twice, stays off the others. Pieces are short,
+    # so that threads meet at the ends of each other's shares.
+    runner.set_num_threads(threads)
+    grad = np.ones(4096 * 31 + 5, np.float32)
+    param = np.zeros_like(grad)
+    for _ in range(400):
+        kernels.sgd_update(param, grad, learning_rate=1.0)
+    np.testing.assert_array_equal(param, np.full_like(param, -400))
