@@ -14,11 +14,11 @@ from fastdl.data import (
     as_targets,
     as_weights,
     hold_out,
+    is_stream,
     known_to,
     labels_of,
     take,
 )
-from fastdl.streaming import is_stream
 
 if TYPE_CHECKING:
     from fastdl.model import Model

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastdl.arguments import INFERENCE_BATCH, rows_for, whole
-from fastdl.data import Rows, as_inputs, is_on_gpu, known_to
+from fastdl.data import Rows, as_inputs, is_on_gpu, is_stream, known_to
 from fastdl.metrics.base import plain_logs
 from fastdl.programs import Compiled, compiled
-from fastdl.streaming import evaluate_batches, inputs_of, is_stream
+from fastdl.streaming import evaluate_batches, inputs_of
 from fastdl.tensor import changes
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Fits on data that come batch by batch: from generators, iterators, and sequences of batches.
 
-A thread asks for the next batches, and checks and converts them, while the program of the training
+The next batches are made and converted on a thread (`Batches`) while the program of the training
 step runs. A batch is one call of that program; the updates have the bits that `fit` on arrays gives
 for the same batches.
 """
@@ -12,10 +12,8 @@ import functools
 import itertools
 import math
 import os
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +21,7 @@ import numpy as np
 from fastdl import resume
 from fastdl.callbacks import CallbackList, History, TerminateOnNaN
 from fastdl.callbacks.norms import NormRecorder
-from fastdl.data import Rows
+from fastdl.data import Batches, Rows
 from fastdl.diagnosis import BatchWatch
 from fastdl.kernels.course import epoch_order
 from fastdl.metrics.base import plain_logs
@@ -33,159 +31,7 @@ from fastdl.progress import Progress
 if TYPE_CHECKING:
     from fastdl.model import Model
 
-__all__ = ["StreamRun", "is_stream"]
-
-#: Batches that may lie ready.
-AHEAD = 2
-
-_END = object()
-
-
-def is_stream(x: Any) -> bool:
-    """Whether these are batches rather than an array, or several arrays."""
-    if isinstance(x, (np.ndarray, list, tuple, Mapping, str, bytes)) or x is None:
-        return False
-    if any(hasattr(x, p) for p in ("__array__", "__array_interface__", "__dlpack__")):
-        return False
-    return isinstance(x, Iterable) or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
-
-
-class _Ahead:
-    """What an iterator gives, asked for and converted on a thread of its own.
-
-    Parameters
-    ----------
-    items : iterator
-    convert : callable
-        Of an item; it runs on the thread as well.
-    """
-
-    def __init__(self, items: Iterator[Any], convert: Callable[[Any], Any]) -> None:
-        self.items, self.convert = items, convert
-        self.ready: queue.Queue[Any] = queue.Queue(AHEAD)
-        self.closed = threading.Event()
-        self.thread = threading.Thread(target=self._work, name="fastdl batches", daemon=True)
-        self.thread.start()
-
-    def _work(self) -> None:
-        last: Any = _END
-        try:
-            for item in self.items:
-                if not self._give(self.convert(item)):
-                    return
-        except BaseException as error:
-            last = error
-        self._give(last)
-
-    def _give(self, item: Any) -> bool:
-        """Hands an item over; False where nobody wants it any more."""
-        while not self.closed.is_set():
-            try:
-                self.ready.put(item, timeout=0.05)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def next(self) -> Any:
-        """The next item, `_END`, or the exception that ended the iterator."""
-        while True:
-            try:
-                return self.ready.get(timeout=0.1)  # so that Ctrl-C is heard
-            except queue.Empty:
-                continue
-
-    def close(self) -> None:
-        """Ends the thread, when the item that it is making is made."""
-        self.closed.set()
-        self.thread.join()
-
-
-class _Batches:
-    """The batches of epoch after epoch.
-
-    Parameters
-    ----------
-    source : iterator, iterable, or sequence of batches
-        Of an iterator each epoch takes the next ``steps``; the others begin anew.
-    steps : int, optional
-    convert : callable
-        From a batch to Rows.
-    order : callable, optional
-        The order of a sequence's batches, from their number and the epoch.
-    """
-
-    def __init__(
-        self,
-        source: Any,
-        steps: int | None,
-        convert: Callable[[Any], Rows],
-        order: Callable[[int, int], np.ndarray] | None = None,
-    ) -> None:
-        self.source, self.steps, self.convert, self.order = source, steps, convert, order
-        self.sequence = hasattr(source, "__getitem__") and hasattr(source, "__len__")
-        self.ahead: _Ahead | None = None
-        self.single = isinstance(source, Iterator)
-        if self.sequence and steps is None:
-            self.steps = len(source)
-
-    def of_epoch(self, epoch: int | None, done: int = 0) -> Iterator[Any]:
-        """The batches of an epoch.
-
-        Parameters
-        ----------
-        epoch : int or None
-            None where batches are gone through but once.
-        done : int
-            So many of them are passed over.
-
-        Raises
-        ------
-        RuntimeError
-            If the source fails, or ends before ``steps`` batches.
-        """
-        if self.ahead is None:
-            items = self._items(epoch or 0)
-            if not self.single:
-                items = itertools.islice(items, done, self.steps)
-            self.ahead = _Ahead(items, self.convert)
-        where = "" if epoch is None else f" of epoch {epoch + 1}"
-        while self.steps is None or done < self.steps:
-            item = self.ahead.next()
-            if item is _END:
-                if self.steps is not None or not done:
-                    wanted = "" if self.steps is None else f" of {self.steps}"
-                    raise RuntimeError(f"the data ended early: {done}{wanted} batches{where} came")
-                break
-            if isinstance(item, BaseException):
-                if not isinstance(item, Exception):
-                    raise item
-                raise RuntimeError(
-                    f"the data failed at batch {done + 1}{where}: {type(item).__name__}: {item}"
-                ) from item
-            done += 1
-            yield item
-        if not self.single:
-            self.close()
-
-    def _items(self, epoch: int) -> Iterator[Any]:
-        if not self.sequence:
-            return iter(self.source)
-        count = len(self.source)
-        order = np.arange(count) if self.order is None else self.order(count, epoch)
-        return (self.source[int(k)] for k in order)
-
-    def end_epoch(self) -> None:
-        """Tells a sequence that an epoch has ended."""
-        hook = getattr(self.source, "on_epoch_end", None)
-        if hook is not None:
-            hook()
-
-    def close(self) -> None:
-        """Ends the thread."""
-        if self.ahead is not None:
-            self.ahead.close()
-            self.ahead = None
+__all__ = ["StreamRun", "evaluate_batches", "inputs_of"]
 
 
 class _Epoch:
@@ -317,7 +163,7 @@ class StreamRun:
         def order(count: int, epoch: int) -> np.ndarray:
             return epoch_order(count, self.seed, epoch)
 
-        self.batches = _Batches(source, steps, rows_of, order if shuffle else None)
+        self.batches = Batches(source, steps, rows_of, order if shuffle else None)
         self.validation: Any = validation
         if validation is not None and not isinstance(validation, Rows):
             if isinstance(validation, Iterator):
@@ -325,7 +171,7 @@ class StreamRun:
                     "fit: validation_data is an iterator, which cannot begin anew for every epoch: "
                     "give arrays, or a sequence of batches"
                 )
-            self.validation = _Batches(validation, validation_steps, rows_of)
+            self.validation = Batches(validation, validation_steps, rows_of)
         self.listeners, self.history = listeners, History()
         self.progress = progress(self.batches.steps)
         norms = any(isinstance(c, NormRecorder) for c in listeners.callbacks)
@@ -416,7 +262,7 @@ class StreamRun:
             self.history.seconds += time.perf_counter() - begin
             self.model._run = None
             self.batches.close()
-            if isinstance(self.validation, _Batches):
+            if isinstance(self.validation, Batches):
                 self.validation.close()
         self.listeners.on_train_end(logs)
         return self.history
@@ -487,7 +333,7 @@ class StreamRun:
             self.listeners.on_test_begin({})
         found = _Epoch(self.model, "validate")
         parts: Any = [self.validation]
-        if isinstance(self.validation, _Batches):
+        if isinstance(self.validation, Batches):
             parts = self.validation.of_epoch(epoch)
         for rows in parts:
             found.run(rows)
@@ -501,10 +347,10 @@ def evaluate_batches(
     model: Model, source: Any, convert: Callable[..., Rows], steps: int | None
 ) -> dict[str, Any]:
     """Loss and metrics over all batches."""
-    batches = _Batches(source, steps, functools.partial(_rows_of, model, convert))
+    batches = Batches(source, steps, functools.partial(_rows_of, model, convert))
     found = _Epoch(model, "evaluate")
     with found.undisturbed():
-        for rows in _once(batches):
+        for rows in batches.once():
             found.run(rows)
     return found.logs(True)
 
@@ -517,14 +363,7 @@ def inputs_of(source: Any, steps: int | None) -> Iterator[Any]:
             raise TypeError(f"a batch must be x or (x, y), got {_described(item)}")
         return item[0] if isinstance(item, tuple) else item
 
-    return _once(_Batches(source, steps, first))
-
-
-def _once(batches: _Batches) -> Iterator[Any]:
-    try:
-        yield from batches.of_epoch(None)
-    finally:
-        batches.close()
+    return Batches(source, steps, first).once()
 
 
 def _rows_of(model: Model, convert: Callable[..., Rows], item: Any) -> Rows:

@@ -29,13 +29,13 @@ from fastdl.arguments import (
 from fastdl.callbacks import BackupAndRestore, CallbackList, History, TerminateOnNaN
 from fastdl.callbacks import Progress as ProgressCallback
 from fastdl.callbacks.norms import NormRecorder
-from fastdl.data import Rows
+from fastdl.data import Rows, is_stream
 from fastdl.diagnosis import Watch
 from fastdl.kernels.course import Course
 from fastdl.metrics.base import plain_logs
 from fastdl.programs import Compiled, compiled
 from fastdl.progress import Progress, resolve_verbose
-from fastdl.streaming import StreamRun, is_stream
+from fastdl.streaming import StreamRun
 
 if TYPE_CHECKING:
     from fastdl.model import Model

@@ -4,6 +4,7 @@ Splitting (`train_test_split`, `KFold`, `StratifiedKFold`), cross-validation (`c
 scaling (`Standardizer`, `normalize`) and `one_hot`.
 """
 
+from fastdl.data.batches import Batches, is_stream
 from fastdl.data.door import (
     Rows,
     as_array,
@@ -24,9 +25,9 @@ from fastdl.data.scaling import Standardizer, normalize, one_hot
 from fastdl.data.splits import KFold, StratifiedKFold, train_test_split
 
 __all__ = [
-    "Folds", "KFold", "Rows", "Standardizer", "StratifiedKFold", "as_array", "as_inputs",
+    "Batches", "Folds", "KFold", "Rows", "Standardizer", "StratifiedKFold", "as_array", "as_inputs",
     "as_labels", "as_rows", "as_targets", "as_weights", "as_weights_of", "by_dlpack",
-    "cross_validate", "hold_out", "is_on_gpu", "known_to", "labels_of", "normalize",
+    "cross_validate", "hold_out", "is_on_gpu", "is_stream", "known_to", "labels_of", "normalize",
     "one_hot", "take", "train_test_split",
 ]  # fmt: skip
 
