@@ -172,7 +172,7 @@ cdef class Step:
                 point_at(&program.ops[i], sources[i])
             if rows != self.cut_rows:
                 self.cut(rows)
-            if program.cost <= WORTH_RELEASING and not is_forced():
+            if program.pace.cost <= WORTH_RELEASING and not is_forced():
                 team_start(&team)
                 share_of_stretch(&program.plan_, &stretch, &team, 0, 1)
             else:
