@@ -57,6 +57,9 @@ cdef enum: CACHE_LINE = 64, FAR_STRIDE = 4096
 # What a tail reads of so many bytes an array is not in L2.
 cdef enum: FAR_BYTES = 524288
 
+# Rows of a weight gradient's piece, at least, where it is cut into many.
+cdef enum: TALL_ROWS = 512
+
 # Elements of the depth that a partial sum is worth.
 cdef enum: LEAST_DEPTH = 512
 
@@ -162,7 +165,8 @@ cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
     """A grid of rectangles, about four times as many rows high as columns wide: a panel of b has to
     be copied for each rectangle that reads it, rows of a come through the caches by themselves. Of a
     weight gradient, some rows: a thread copies (phase 0) and updates what it alone reads. But where
-    its depth is cut, some columns: then b is read once, by the thread that made these rows of it.
+    its depth is cut, some columns: then b is read once, by the thread that made these rows of it. And
+    a large one, which no cache holds, by columns too, so that each panel of b is copied for many rows.
 
     All numbers of parts are powers of two: what a thread wrote in one op it then reads in the next.
     """
@@ -191,6 +195,8 @@ cdef Cut cut(const Op *op, const Problem *p) noexcept nogil:
         c.rows = power_of_two(<int64_t> (0.5 * sqrt(<double> parts * p.M / p.N) + 0.5))
     elif c.depth > 1:
         c.rows = max(1, parts // panels)
+    elif parts > FEW_PIECES:
+        c.rows = power_of_two(p.M // TALL_ROWS)
     c.rows = smaller(c.rows, smaller(parts, strips))
     c.columns = smaller(parts // c.rows, panels)
     c.rows = smaller(parts // c.columns, strips)

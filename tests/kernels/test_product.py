@@ -95,7 +95,8 @@ def test_error_bound(isa, dtype, shape):
             assert np.all(np.abs(out - exact) <= bound), form
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+# The last is cut both ways into many pieces, whose panels of b are copied together.
+@pytest.mark.parametrize("shape", (*SHAPES, (1100, 300, 1030)), ids=str)
 def test_same_bits_for_any_number_of_threads(isa, threads, shape):
     M, K, N = shape
     rng = np.random.default_rng(3)
