@@ -49,8 +49,9 @@ class Buffers:
         self.within: dict[Tensor, tuple[Tensor, int]] = {}
         self.blocks: dict[Tensor, int] = {}
         self._place_states(steps, fetches)
-        first: dict[Tensor, int] = {root(t): -1 for t in feeds}
-        last: dict[Tensor, int] = dict(first)
+        feed_bytes = self._place_feeds(feeds)
+        first: dict[Tensor, int] = {}
+        last: dict[Tensor, int] = {}
         self.shares: dict[Tensor, Tensor] = {}
         for i, step in enumerate(steps):
             for tensor in touched(step.nodes):
@@ -61,14 +62,16 @@ class Buffers:
             for tensor in self._own_tensors(step, first):
                 first[tensor] = last[tensor] = i
         for tensor in map(root, fetches):
-            last[tensor] = len(steps)
+            if tensor not in fixed:
+                last[tensor] = len(steps)
         self.shares.update(self._inplace(steps, first, last))
         for i, step in enumerate(steps):
             if isinstance(step.node, Repeat):
                 self.shares.update(self._inplace_sequences(step, i, first, last))
-        self.bytes_in_all = sum(self._bytes(t) for t in first)
-        offsets, self.bytes = self._pack(first, last)
-        block = aligned(self.bytes, np.uint8)
+        self.bytes_in_all = sum(self._bytes(t) for t in first) + feed_bytes
+        offsets, arena_bytes = self._pack(first, last)
+        self.bytes = arena_bytes + feed_bytes
+        block = aligned(arena_bytes, np.uint8)
         self.arrays = {
             t: block[at : at + self._bytes(t)].view(self._dtype(t)).reshape(self._shape(t))
             for t, at in offsets.items()
@@ -94,6 +97,20 @@ class Buffers:
             array = self.fixed[base] if base in self.fixed else self.arrays[base]
         shape = self._shape(tensor)
         return array if array.shape == shape else array.reshape(shape)
+
+    def _place_feeds(self, feeds: list[Tensor]) -> int:
+        """Gives the feeds memory of their own; returns how many bytes that is. So it is known who
+        reads them: those are sent to the user's rows where they need not be copied."""
+        tensors = list(dict.fromkeys(map(root, feeds)))
+        ends = np.cumsum([padded(self._bytes(t), LINE) for t in tensors], dtype=np.int64)
+        total = int(ends[-1]) if tensors else 0
+        block = aligned(total, np.uint8)
+        for tensor, end in zip(tensors, ends, strict=True):
+            size = self._bytes(tensor)
+            at = int(end) - padded(size, LINE)
+            array = block[at : at + size].view(self._dtype(tensor))
+            self.fixed[tensor] = array.reshape(self._shape(tensor))
+        return total
 
     def _place_states(self, steps: list[Step], fetches: list[Tensor]) -> None:
         """Where each state of a repeat lies, before and after each iteration."""

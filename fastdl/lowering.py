@@ -124,7 +124,7 @@ def lower(
         weights = _blocks_of_weights(steps)
         program = ProgramOnGpu(capacity, entries, *arrays, weights, communicator)
     else:
-        program = Program(capacity, entries, *arrays)
+        program = Program(capacity, entries, *arrays, roomy=True)
     return Lowered(program, buffers, steps, nodes, chains, gradients.values())
 
 

@@ -277,9 +277,9 @@ cdef class Course:
 
     cdef int prepare(self) except -1 nogil:
         """Cuts the programs for the threads that may be used now: runs come and go."""
-        self.train.prepare(self.batch_size, self.rows)
+        self.train.prepare(self.batch_size, self.rows, not self.shuffled)
         if self.validate is not None and self.validation_rows:
-            self.validate.prepare(self.validation_batch, self.validation_rows)
+            self.validate.prepare(self.validation_batch, self.validation_rows, True)
         return 0
 
     cdef int look(self) except -1 nogil:

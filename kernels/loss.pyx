@@ -13,21 +13,23 @@ from fastdl.kernels.runner cimport (
     SPAN,
     Context,
     Kernel,
-    LossBody,
+    LossCall,
     LossInputs,
-    LossOptions,
     Op,
+    Option,
+    Stage,
     ceil_divide,
     op_rows,
     register,
     smaller,
+    starts_line,
 )
 
 
 cdef extern from "simd/loss.h" nogil:
     enum:
         MEAN_SQUARED_ERROR, MEAN_ABSOLUTE_ERROR, HUBER
-        BINARY_CROSSENTROPY, BINARY_CROSSENTROPY_OF_LOGITS
+        BINARY_CROSSENTROPY, BINARY_CROSSENTROPY_OF_LOGITS, ELEMENTWISE_LOSSES
 
 
 cdef enum: LOSS, GRAD_PRED, PRED, TARGET, SAMPLE_WEIGHT     # losses
@@ -35,7 +37,9 @@ cdef enum: BACKWARD_PRED, GRAD_LOSS                         # their backward ops
 cdef enum: OUT, METRIC_PRED, METRIC_TARGET                  # accuracies
 
 
-cdef enum: FORWARD, BACKWARD    # variants of a loss's kernel
+# A loss's kernel has the variant 2*kind, its backward op's one more. Kinds follow those of the bodies.
+cdef enum: BACKWARD = 1
+cdef enum: CATEGORICAL = ELEMENTWISE_LOSSES, SPARSE_CATEGORICAL
 
 
 cdef inline int64_t rows_per_piece(const Op *op, const Context *context) noexcept nogil:
@@ -82,72 +86,63 @@ cdef inline LossInputs inputs_of(
     return inputs
 
 
-cdef inline void run_loss(
-    const Op *op, const Context *context, int64_t piece, LossBody body, bint labels,
-    double delta, double smoothing, double scale
-) noexcept nogil:
-    cdef LossInputs inputs = inputs_of(op, context, piece, PRED, labels)
-    cdef LossOptions options
-    cdef int64_t first = piece * rows_per_piece(op, context)
-    options.delta = delta
-    options.smoothing = smoothing
-    if op.kernel.variant == BACKWARD:
-        inputs.sample_weight = row_of(op, GRAD_LOSS, first, 1)
-        options.factor = 1.0
-        body(<char *> op.workspace + first * op.itemsize,
-             row_of(op, BACKWARD_PRED, first, inputs.C), &inputs, &options)
-        return
-    inputs.sample_weight = row_of(op, SAMPLE_WEIGHT, first, 1)
-    options.factor = scale / op_rows(op, context)
-    body(row_of(op, LOSS, first, 1), row_of(op, GRAD_PRED, first, inputs.C), &inputs, &options)
+cdef LossCall loss_call(const Op *op, const Context *context, int64_t piece) noexcept nogil:
+    """The body's call for a piece."""
+    cdef int64_t kind = op.kernel.variant >> 1, first = piece * rows_per_piece(op, context)
+    cdef bint backward = op.kernel.variant & BACKWARD, labels = kind == SPARSE_CATEGORICAL
+    cdef Option *options = <Option *> op.options
+    cdef LossCall call
+    call.inputs = inputs_of(op, context, piece, PRED, labels)
+    call.options.delta = call.options.smoothing = 0
+    call.options.roomy = False
+    if kind == HUBER:
+        call.options.delta = options[0].number
+        options += 1
+    elif kind >= BINARY_CROSSENTROPY:
+        call.options.smoothing = options[1].number
+        options += 2
+    if kind >= CATEGORICAL:
+        call.body = (op.bodies.loss.categorical_of_logits if op.options[0].whole
+                     else op.bodies.loss.categorical)
+    elif kind == BINARY_CROSSENTROPY and op.options[0].whole:
+        call.body = op.bodies.loss.elementwise[BINARY_CROSSENTROPY_OF_LOGITS]
+    else:
+        call.body = op.bodies.loss.elementwise[kind]
+    if backward:
+        call.inputs.sample_weight = row_of(op, GRAD_LOSS, first, 1)
+        call.options.factor = 1.0
+        call.loss = <char *> op.workspace + first * op.itemsize
+        call.grad_pred = row_of(op, BACKWARD_PRED, first, call.inputs.C)
+    else:
+        call.inputs.sample_weight = row_of(op, SAMPLE_WEIGHT, first, 1)
+        call.options.factor = options[0].number / op_rows(op, context)
+        call.loss = row_of(op, LOSS, first, 1)
+        call.grad_pred = row_of(op, GRAD_PRED, first, call.inputs.C)
+    return call
 
 
-cdef void mean_squared_error(
-    const Op *op, const Context *context, int phase, int64_t piece
-) noexcept nogil:
-    run_loss(op, context, piece, op.bodies.loss.elementwise[MEAN_SQUARED_ERROR], False,
-             0.0, 0.0, op.options[0].number)
+cdef void run_loss(const Op *op, const Context *context, int phase, int64_t piece) noexcept nogil:
+    cdef LossCall call = loss_call(op, context, piece)
+    call.body(call.loss, call.grad_pred, &call.inputs, &call.options)
 
 
-cdef void mean_absolute_error(
-    const Op *op, const Context *context, int phase, int64_t piece
-) noexcept nogil:
-    run_loss(op, context, piece, op.bodies.loss.elementwise[MEAN_ABSOLUTE_ERROR], False,
-             0.0, 0.0, op.options[0].number)
+cdef void prepare_loss(Stage *stage, const Context *context) noexcept nogil:
+    cdef LossCall *call = &stage.ready.loss
+    call[0] = loss_call(stage.op, context, 0)
+    if not stage.op.kernel.variant & BACKWARD:      # which writes into the workspace too
+        call.options.roomy = (
+            stage.ready.roomy and starts_line(call.loss) and starts_line(call.grad_pred))
+    stage.ready.read[0] = &call.inputs.pred
+    stage.ready.read[1] = &call.inputs.target
+    stage.ready.read[2] = <const void **> &call.inputs.labels
+    stage.ready.read[3] = &call.inputs.sample_weight
+    stage.ready.reads = 4
+    stage.run = run_ready
 
 
-cdef void huber(const Op *op, const Context *context, int phase, int64_t piece) noexcept nogil:
-    run_loss(op, context, piece, op.bodies.loss.elementwise[HUBER], False,
-             op.options[0].number, 0.0, op.options[1].number)
-
-
-cdef void binary_crossentropy(
-    const Op *op, const Context *context, int phase, int64_t piece
-) noexcept nogil:
-    cdef int kind = BINARY_CROSSENTROPY_OF_LOGITS if op.options[0].whole else BINARY_CROSSENTROPY
-    run_loss(op, context, piece, op.bodies.loss.elementwise[kind], False,
-             0.0, op.options[1].number, op.options[2].number)
-
-
-cdef inline void run_categorical(
-    const Op *op, const Context *context, int64_t piece, bint labels
-) noexcept nogil:
-    cdef LossBody body = op.bodies.loss.categorical
-    if op.options[0].whole:
-        body = op.bodies.loss.categorical_of_logits
-    run_loss(op, context, piece, body, labels, 0.0, op.options[1].number, op.options[2].number)
-
-
-cdef void categorical_crossentropy(
-    const Op *op, const Context *context, int phase, int64_t piece
-) noexcept nogil:
-    run_categorical(op, context, piece, False)
-
-
-cdef void sparse_categorical_crossentropy(
-    const Op *op, const Context *context, int phase, int64_t piece
-) noexcept nogil:
-    run_categorical(op, context, piece, True)
+cdef void run_ready(const Stage *stage, const Context *context) noexcept nogil:
+    cdef const LossCall *call = &stage.ready.loss
+    call.body(call.loss, call.grad_pred, &call.inputs, &call.options)
 
 
 cdef void categorical_accuracy(
@@ -236,14 +231,20 @@ cdef size_t loss_workspace(const Op *op, int64_t rows) noexcept nogil:
     return <size_t> (rows * op.itemsize)
 
 
-cdef int register_backward(
-    str name, Kernel *kernel, const Kernel *forward, str arguments, str options=""
+cdef int register_loss(
+    str name, int kind, Kernel *kernel, Kernel *backward,
+    double (*cost)(const Op *, const Context *, int) noexcept nogil, str targets, str options=""
 ) except -1:
-    """A loss's backward op: the same pieces, another variant."""
-    kernel[0] = forward[0]
-    kernel.variant = BACKWARD
-    kernel.workspace = loss_workspace
-    return register(name, kernel, arguments, options)
+    """A loss and its backward op: the same pieces, another variant."""
+    kernel.variant = 2 * kind
+    kernel.prepare = prepare_loss
+    register_rows(
+        name, kernel, run_loss, cost, f"loss grad_pred pred {targets} sample_weight",
+        f"{options} scale".strip())
+    backward[0] = kernel[0]
+    backward.variant += BACKWARD
+    backward.workspace = loss_workspace
+    return register(f"{name}_backward", backward, f"grad_pred grad_loss pred {targets}", options)
 
 
 cdef int register_rows(
@@ -259,46 +260,27 @@ cdef int register_rows(
     return register(name, kernel, arguments, options)
 
 
-cdef str TARGETS = "loss grad_pred pred target sample_weight"
-cdef str LABELS = "loss grad_pred pred labels sample_weight"
-
-cdef str BACKWARD_TARGETS = "grad_pred grad_loss pred target"
-cdef str BACKWARD_LABELS = "grad_pred grad_loss pred labels"
-
 cdef Kernel squared_back, absolute_back, huber_back, binary_back, categorical_back, sparse_back
 cdef Kernel mean_kernel, mean_back
 cdef Kernel squared_kernel, absolute_kernel, huber_kernel, binary_kernel
 cdef Kernel categorical_kernel, sparse_kernel
 cdef Kernel accuracy_kernel, sparse_accuracy_kernel, binary_accuracy_kernel, accumulate_kernel
 
-register_rows(
-    "mean_squared_error", &squared_kernel, mean_squared_error, cheap_cost, TARGETS, "scale")
-register_rows(
-    "mean_absolute_error", &absolute_kernel, mean_absolute_error, cheap_cost, TARGETS, "scale")
-register_rows("huber", &huber_kernel, huber, cheap_cost, TARGETS, "delta scale")
-register_rows(
-    "binary_crossentropy", &binary_kernel, binary_crossentropy, crossentropy_cost, TARGETS,
-    "from_logits label_smoothing scale")
-register_rows(
-    "categorical_crossentropy", &categorical_kernel, categorical_crossentropy, crossentropy_cost,
-    TARGETS, "from_logits label_smoothing scale")
-register_rows(
-    "sparse_categorical_crossentropy", &sparse_kernel, sparse_categorical_crossentropy,
-    crossentropy_cost, LABELS, "from_logits label_smoothing scale")
-register_backward(
-    "mean_squared_error_backward", &squared_back, &squared_kernel, BACKWARD_TARGETS)
-register_backward(
-    "mean_absolute_error_backward", &absolute_back, &absolute_kernel, BACKWARD_TARGETS)
-register_backward("huber_backward", &huber_back, &huber_kernel, BACKWARD_TARGETS, "delta")
-register_backward(
-    "binary_crossentropy_backward", &binary_back, &binary_kernel, BACKWARD_TARGETS,
-    "from_logits label_smoothing")
-register_backward(
-    "categorical_crossentropy_backward", &categorical_back, &categorical_kernel, BACKWARD_TARGETS,
-    "from_logits label_smoothing")
-register_backward(
-    "sparse_categorical_crossentropy_backward", &sparse_back, &sparse_kernel, BACKWARD_LABELS,
-    "from_logits label_smoothing")
+register_loss(
+    "mean_squared_error", MEAN_SQUARED_ERROR, &squared_kernel, &squared_back, cheap_cost, "target")
+register_loss(
+    "mean_absolute_error", MEAN_ABSOLUTE_ERROR, &absolute_kernel, &absolute_back, cheap_cost,
+    "target")
+register_loss("huber", HUBER, &huber_kernel, &huber_back, cheap_cost, "target", "delta")
+register_loss(
+    "binary_crossentropy", BINARY_CROSSENTROPY, &binary_kernel, &binary_back, crossentropy_cost,
+    "target", "from_logits label_smoothing")
+register_loss(
+    "categorical_crossentropy", CATEGORICAL, &categorical_kernel, &categorical_back,
+    crossentropy_cost, "target", "from_logits label_smoothing")
+register_loss(
+    "sparse_categorical_crossentropy", SPARSE_CATEGORICAL, &sparse_kernel, &sparse_back,
+    crossentropy_cost, "labels", "from_logits label_smoothing")
 register_rows(
     "categorical_accuracy", &accuracy_kernel, categorical_accuracy, cheap_cost, "out pred target")
 register_rows(

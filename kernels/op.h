@@ -128,12 +128,22 @@ enum { MOST_GROUPS = 16, GROUP_ROWS = 16, HEAVY_GROUP_ROWS = 2, HEAVY_ROW_NANOSE
 /* ... and of so much work in an iteration. */
 enum { GROUP_NANOSECONDS = 8000 };
 
-typedef void (*ProductBody)(const Product *product);
+enum { MOST_READS = 4 };
 
-/* What the stage of a product has worked out. */
+/* What the stage of a product or a loss has worked out. */
 typedef struct {
-    ProductBody body;
-    Product product;
+    int roomy; /* known before: behind all that an op writes is room to the end of its cache line */
+    /* Where it keeps addresses that it reads from, and one where that ends; NULL: none. */
+    int reads;
+    const void **read[MOST_READS];
+    const void **read_end;
+    union {
+        struct {
+            ProductBody body;
+            Product product;
+        };
+        LossCall loss;
+    };
 } Ready;
 
 /* One phase of one op, cut for a given number of rows and threads; or a loop: then `pieces` is the
@@ -147,6 +157,12 @@ struct Stage {
     void (*run)(const Stage *stage, const Context *context); /* all of it, on one thread; NULL: a loop */
     Ready *ready;
 };
+
+/* Runs stages on one thread, as far as the first loop; returns where that, or the end, is. */
+static inline const Stage *run_to_loop(const Stage *stage, const Stage *end, const Context *context) {
+    for (; stage < end && stage->run; stage++) stage->run(stage, context);
+    return stage;
+}
 
 static inline void run_range(const Op *op, const Context *context, int phase, int64_t first,
                              int64_t end) {
@@ -179,6 +195,9 @@ static inline int64_t op_rows(const Op *op, const Context *context) {
 /* Elements that one piece of a streaming op takes: 16 KB of float32, three arrays of which fit L1.
  * A multiple of every vector length, and of Philox's four words. */
 enum { SPAN = 4096 };
+
+/* Whether a cache line begins there. */
+static inline int starts_line(const void *p) { return (uintptr_t)p % 64 == 0; }
 
 static inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -29,7 +29,7 @@ from libc.string cimport memcpy
 
 from fastdl.kernels.runner cimport (
     MAX_ARGUMENTS, MOST_TAIL_ARRAYS, Context, Kernel, MatmulBodies, Op, Product, ProductBody, Stage,
-    ceil_divide, op_rows, product_turns, register, run_tails, smaller,
+    ceil_divide, op_rows, product_turns, register, run_tails, smaller, starts_line,
 )
 
 
@@ -264,7 +264,12 @@ cdef void prepare(Stage *stage, const Context *context) noexcept nogil:
     cdef Cut c = cut(op, &p)
     if stage.phase == MULTIPLY and not copy_stride(op, &p, &c):
         describe(&stage.ready.product, op, &p, &c, 0, 1)
-        stage.ready.body = body_of(op, p.form)
+        stage.ready.product.roomy = stage.ready.roomy and starts_line(p.out)
+        stage.ready.body = op.bodies.matmul.choose[<int> p.form](&stage.ready.product)
+        stage.ready.read[0] = &stage.ready.product.a
+        stage.ready.read[1] = &stage.ready.product.b
+        stage.ready.read[2] = &stage.ready.product.bias
+        stage.ready.reads, stage.ready.read_end = 3, &stage.ready.product.b_end
         stage.run = multiply
 
 
@@ -335,7 +340,7 @@ cdef int64_t describe(
     product.b_end = p.b + p.K * p.N * size
     product.bias = p.bias + column * size if p.bias != NULL and c.depth == 1 else NULL
     product.finished = NULL
-    product.tail_arrays = 0
+    product.tail_arrays = product.roomy = 0
     if op.tail != NULL and c.depth == 1:
         product.finished = finished
         if p.M * p.N * size >= FAR_BYTES:
@@ -462,7 +467,7 @@ cdef void batch_matmul_piece(
     cdef Product p
     p.out_stride, p.rows, p.columns, p.depth = columns, rows, columns, depth
     p.bias, p.finished, p.op, p.context = NULL, NULL, op, context
-    p.first_row = p.first_column = p.tail_arrays = 0
+    p.first_row = p.first_column = p.tail_arrays = p.roomy = 0
     p.turned = product_turns(rows, columns, depth)
     p.a_stride = rows if op.kernel.variant == TN else depth
     p.b_stride = depth if op.kernel.variant == NT else columns

@@ -3,6 +3,7 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
+from fastdl.kernels.rows cimport Feed
 from fastdl.kernels.runner cimport Context, Loop, Op, Ready, Stage, Team
 
 
@@ -45,6 +46,8 @@ cdef struct Stretch:
 
 cdef class Program:
     cdef Op *ops
+    cdef Feed *sources                  # of each feed
+    cdef set written                    # the memory that ops write to
     cdef int feeds, heads, fetches      # ops: feeds first, then the heads of tails, then fetches
     cdef Op *tails
     cdef Loop *loops
@@ -56,6 +59,7 @@ cdef class Program:
     cdef int planned_threads
     cdef Pace pace
     cdef readonly int64_t capacity
+    cdef bint roomy                     # behind all that ops write, to the end of its cache line
     cdef readonly object totals
     cdef double *totals_at
     cdef int64_t totals_count
@@ -67,6 +71,7 @@ cdef class Program:
     cdef int add(self, Op *op, Context *context, str name, list arrays, dict options,
                  int64_t per_item) except -1
     cdef int add_loop(self, Op *op, int64_t iterations, list steps, list moving) except -1
+    cdef int note(self, char **address, cnp.ndarray array, bint written) except -1
     cdef int find_rows(self, Loop *loop, list steps, list places) except -1
 
     # Takes the program for one thread, and gives it back.
@@ -76,8 +81,8 @@ cdef class Program:
     # The rows of the arrays that are bound.
     cdef int64_t bound_rows(self) except -1
 
-    # Cuts the ops into stages for full batches and for the last one.
-    cdef int prepare(self, int64_t batch, int64_t total) except -1 nogil
+    # Cuts the ops into stages for full batches and for the last one; `in_order`: rows are taken as they lie.
+    cdef int prepare(self, int64_t batch, int64_t total, bint in_order) except -1 nogil
     cdef int give_workspace(self, int64_t rows) except -1 nogil
     cdef size_t loop_workspace(self, Loop *loop, Context *context) noexcept nogil
     cdef int give_copies(self, int threads) except -1 nogil

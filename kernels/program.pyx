@@ -16,12 +16,14 @@ from libc.string cimport memset
 
 from fastdl.kernels.call cimport Function, allocate
 from fastdl.kernels.dispatch cimport bodies_of
-from fastdl.kernels.rows cimport fits, gather_into, point_at, point_to, scatter_from
+from fastdl.kernels.rows cimport (
+    Feed, copy_rows, fits, gather_into, note_address, note_stages, point_at, point_to, scatter_from,
+)
 from fastdl.kernels.runner cimport (
     MAX_ARGUMENTS, MOST_GROUPS, Context, Loop, Memo, Moving, Op, Ready,
     Stage, Team, bring_home, ceil_divide, flush_denormals, is_forced, loop_kernel, make_ready,
     note_run, note_team, note_threads, now_ns, op_rows, plan, restore_denormals, row_groups,
-    run_range, share_of_stages, smaller, team_note, team_size, team_spread, team_start,
+    run_range, run_to_loop, share_of_stages, smaller, team_note, team_size, team_spread, team_start,
     team_worked, threads_now, work,
 )
 
@@ -56,16 +58,19 @@ cdef class Program:
         The buffers that the user's data goes to, and those that results come from.
     totals : array of float64, one axis
         What the accumulate ops add to.
+    roomy : bool
+        Whether behind each array that an op writes is room to the end of its cache line, where zeros
+        may be written.
     """
 
     def __cinit__(self, int64_t capacity, list steps not None, list feeds not None,
-                  list fetches not None, cnp.ndarray totals not None):
+                  list fetches not None, cnp.ndarray totals not None, bint roomy=False):
         cdef int i, n = 0
         if capacity < 1:
             raise ValueError(f"Program: capacity must be at least 1, got {capacity}")
         if totals.ndim != 1 or totals.dtype != np.float64 or not totals.flags.c_contiguous:
             raise ValueError("Program: totals must be a contiguous float64 array with one axis")
-        self.capacity = capacity
+        self.capacity, self.roomy = capacity, roomy
         self.totals = totals
         self.totals_at = <double *> cnp.PyArray_DATA(totals)
         self.totals_count = totals.size
@@ -80,13 +85,19 @@ cdef class Program:
         if self.ops == NULL or self.tails == NULL or self.loops == NULL:
             raise MemoryError("Program: no memory for the ops")
 
-        for buffer in feeds:
-            gather_into(&self.ops[n], buffer, capacity)
+        self.sources = <Feed *> calloc(self.feeds + 1, sizeof(Feed))
+        if self.sources == NULL:
+            raise MemoryError("Program: no memory for the feeds")
+        self.written = set()
+        for i, buffer in enumerate(feeds):
+            gather_into(&self.ops[n], &self.sources[i], buffer, capacity)
             n += 1
         self.add_steps(steps, &self.ops[n], self.tails)
         n += self.heads
         for buffer in fetches:
             scatter_from(&self.ops[n], buffer, capacity)
+            for i in range(MAX_ARGUMENTS):
+                self.note(&self.ops[n].arguments[i], buffer, False)
             n += 1
         self.stage_room += self.feeds + self.fetches
         self.give_copies(1)
@@ -108,6 +119,10 @@ cdef class Program:
         free(self.loops)
         free(self.ops)
         free(self.tails)
+        if self.sources != NULL:
+            for i in range(self.feeds):
+                free(self.sources[i].readers)
+        free(self.sources)
         for i in range(2):
             free(self.plan_.stages[i])
             free(self.plan_.ready[i])
@@ -142,6 +157,7 @@ cdef class Program:
         return 0
 
     cdef int add_loop(self, Op *op, int64_t iterations, list steps, list moving) except -1:
+        from fastdl import kernels
         cdef Loop *loop = &self.loops[self.loop_count]
         cdef Moving *moves
         cdef list places = places_of(steps)
@@ -165,6 +181,8 @@ cdef class Program:
             moves.base = <char *> cnp.PyArray_DATA(<cnp.ndarray> array)
             moves.start, moves.step, moves.period = start, advance, period
             moves.row_bytes, moves.bytes = row_bytes, fixed_bytes
+            role = getattr(kernels, steps[step][0]).op.arguments[argument].role
+            self.note(&moves.base, array, role != "in")
             moves += 1
             self.keep.append(array)
         self.find_rows(loop, steps, places)
@@ -223,7 +241,19 @@ cdef class Program:
                     f"{self.capacity}")
         if per_item:
             op.rows_per_item = per_item
+        for i, argument in enumerate(function.op.arguments):
+            if isinstance(arrays[i], np.ndarray):
+                self.note(&op.arguments[i], arrays[i], argument.role != "in")
         self.keep.append(arrays)
+        return 0
+
+    cdef int note(self, char **address, cnp.ndarray array, bint written) except -1:
+        """Notes where an argument of an op is kept, of feeds, and what memory it is in, if written."""
+        cdef int i
+        for i in range(self.feeds):
+            note_address(&self.sources[i], address, written)
+        if written:
+            self.written.add(block_of(array))
         return 0
 
     def bind(self, list sources not None, list results not None) -> None:
@@ -264,13 +294,19 @@ cdef class Program:
             rows = array.shape[0]
         for i, source in enumerate(sources):
             point_at(&self.ops[i], source)
+            first, end = block_of(source)
+            if any(first < other_end and other_first < end for other_first, other_end in self.written):
+                self.sources[i].alike = False   # what the ops write would change the rows
         for i, result in enumerate(results):
             point_to(&self.ops[self.feeds + self.heads + i], result)
         self.bound = [list(sources), list(results)]
 
     def unbind(self) -> None:
         """Forgets the arrays of the last bind."""
+        cdef int i
         self.bound = None
+        for i in range(self.feeds):
+            copy_rows(&self.sources[i])
 
     cdef int enter(self) except -1:
         """Takes the program for one thread; `leave` gives it back."""
@@ -329,13 +365,17 @@ cdef class Program:
                 return len(arrays[0])
         return 0
 
-    cdef int prepare(self, int64_t batch, int64_t total) except -1 nogil:
+    cdef int prepare(self, int64_t batch, int64_t total, bint in_order) except -1 nogil:
         """Cuts the ops into stages for full batches and for the last one."""
         cdef double cost
         cdef Context context
         cdef int kind, i, ops = self.feeds + self.heads + self.fetches, threads = threads_now()
         memset(&context, 0, sizeof(context))
         context.rows = smaller(batch, total)
+        for i in range(self.feeds):
+            copy_rows(&self.sources[i])
+            self.sources[i].in_place = (
+                in_order and self.sources[i].alike and not self.sources[i].written)
         self.give_workspace(context.rows)
         self.give_workspace((total - 1) % batch + 1)
         cost = total_cost(self.ops, ops, &context)
@@ -353,7 +393,12 @@ cdef class Program:
             for i in range(self.plan_.count[kind]):
                 self.plan_.threads = max(self.plan_.threads, self.plan_.stages[kind][i].threads)
             make_ready(
-                self.plan_.stages[kind], self.plan_.count[kind], &context, self.plan_.ready[kind])
+                self.plan_.stages[kind], self.plan_.count[kind], &context, self.plan_.ready[kind],
+                self.roomy)
+            for i in range(self.feeds):
+                if self.sources[i].in_place:
+                    note_stages(
+                        &self.sources[i], self.plan_.stages[kind], self.plan_.count[kind])
         self.give_copies(self.plan_.threads)
         return 0
 
@@ -483,7 +528,7 @@ cdef class Program:
         note_run(1)
         try:
             with nogil:
-                self.prepare(batch, total)
+                self.prepare(batch, total, True)
                 self.run_stretch(&stretch)
         finally:
             note_run(-1)
@@ -525,6 +570,8 @@ cdef class Program:
         self.totals.fill(0)
         self.enter()
         try:
+            for i in range(self.feeds):
+                copy_rows(&self.sources[i])
             self.give_workspace(context.rows)
             self.give_copies(1)
             team_start(&team)
@@ -548,7 +595,9 @@ cdef void share_of_stretch(
     cdef uint64_t state = flush_denormals()
     cdef int64_t k, first
     cdef int busy = 1, kind
-    cdef bint worked = False
+    cdef bint worked = size == 1
+    cdef const Stage *stage
+    cdef const Stage *end
     memo.known = 0
     context.memo = &memo
     if thread > 0:
@@ -560,11 +609,24 @@ cdef void share_of_stretch(
         context.rows = cut.rows[kind]
         if stretch.rates != NULL:
             context.learning_rate = stretch.rates[k - stretch.first]
-        busy = share_of_stages(
-            cut.stages[kind], cut.count[kind], &context, team, thread, size, busy, &worked, NULL, NULL)
+        stage, end = cut.stages[kind], cut.stages[kind] + cut.count[kind]
+        if size == 1:
+            stage = run_to_loop(stage, end, &context)
+        if stage < end:
+            busy = share_of_stages(
+                stage, <int> (end - stage), &context, team, thread, size, busy, &worked, NULL, NULL)
         context.step += 1
     restore_denormals(state)
     team_note(team, worked)
+
+
+cdef tuple block_of(cnp.ndarray array):
+    """Where the memory begins and ends that an array is a part of."""
+    cdef object owner = array
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    first = <size_t> cnp.PyArray_DATA(<cnp.ndarray> owner)
+    return first, first + owner.nbytes
 
 
 cdef int count_heads(list steps) except -1:

@@ -1,17 +1,22 @@
 """Rows of the user's arrays into a program's buffers, and rows of its results out.
 
 Gather: out (B, N) = source rows order[first ... first + B - 1], cast. Pieces are runs of rows, each
-written by one piece alone. Scatter: the inverse without order and cast.
+written by one piece alone. Or, of rows that are taken in order and lie as they would in out, nothing is
+copied: its one piece sends those who would read out to the rows themselves. Scatter: the inverse without
+order and cast.
 """
 
 import numpy as np
 
 cimport numpy as cnp
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy
+from libc.stdlib cimport realloc
+from libc.string cimport memcpy, memset
 
 from fastdl.kernels.dispatch cimport bodies_of
-from fastdl.kernels.runner cimport SPAN, Cast, Context, Kernel, Op, ceil_divide, smaller
+from fastdl.kernels.runner cimport (
+    SPAN, Cast, Context, Kernel, Op, Ready, Stage, ceil_divide, smaller,
+)
 
 cnp.import_array()
 
@@ -31,7 +36,7 @@ def _find_casts():
 _find_casts()
 
 
-cdef enum: OUT, SOURCE                      # arguments of gather
+cdef enum: OUT, SOURCE, FEED                # arguments of gather; the last one is no array
 cdef enum: DESTINATION, BUFFER              # arguments of scatter
 cdef enum: COUNT, STRIDE                    # sizes: elements of a row (scatter: bytes); bytes apart
 cdef enum: TYPE, TO_LABEL                   # options of gather
@@ -43,12 +48,34 @@ cdef int64_t rows_of_piece(const Op *op, const Context *context) noexcept nogil:
     return 1 + SPAN // (1 + op.sizes[COUNT])
 
 
+cdef inline Feed *feed_of(const Op *op) noexcept nogil:
+    """Of gather; NULL: of scatter."""
+    return <Feed *> op.arguments[FEED]
+
+
+cdef inline bint is_in_place(const Op *op) noexcept nogil:
+    return feed_of(op) != NULL and feed_of(op).in_place
+
+
 cdef int64_t row_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
-    return ceil_divide(context.rows, rows_of_piece(op, context))
+    return 1 if is_in_place(op) else ceil_divide(context.rows, rows_of_piece(op, context))
 
 
 cdef double row_cost(const Op *op, const Context *context, int phase) noexcept nogil:
-    return context.rows * (5.0 + 0.1 * op.sizes[COUNT])
+    return 5.0 if is_in_place(op) else context.rows * (5.0 + 0.1 * op.sizes[COUNT])
+
+
+cdef inline void send_to_batch(const Op *op, const Context *context) noexcept nogil:
+    send_readers(feed_of(op), op.arguments[SOURCE] + context.first * op.sizes[STRIDE])
+
+
+cdef void send_stage(const Stage *stage, const Context *context) noexcept nogil:
+    send_to_batch(stage.op, context)
+
+
+cdef void prepare_gather(Stage *stage, const Context *context) noexcept nogil:
+    if feed_of(stage.op).in_place:
+        stage.run = send_stage
 
 
 cdef void gather_piece(
@@ -59,6 +86,9 @@ cdef void gather_piece(
     cdef bint label = op.options[TO_LABEL].whole
     cdef Cast cast = op.bodies.data.to_label[type] if label else op.bodies.data.to_real[type]
     cdef char *out = op.arguments[OUT] + row * op.sizes[COUNT] * (8 if label else op.itemsize)
+    if feed_of(op).in_place:
+        send_to_batch(op, context)
+        return
     if context.order != NULL:
         cast(out, op.arguments[SOURCE], op.sizes[STRIDE], context.order + first, rows,
              op.sizes[COUNT])
@@ -79,7 +109,7 @@ cdef void scatter_piece(
 
 cdef Kernel gather_kernel = Kernel(
     phases=1, pieces=row_pieces, run_piece=gather_piece, cost=row_cost, workspace=NULL, span=NULL,
-    tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0, variant=0, backwards=0,
+    tile=NULL, run_range=NULL, prepare=prepare_gather, nanoseconds=0, variant=0, backwards=0,
     reads=0)
 cdef Kernel scatter_kernel = Kernel(
     phases=1, pieces=row_pieces, run_piece=scatter_piece, cost=row_cost, workspace=NULL, span=NULL,
@@ -105,8 +135,12 @@ cdef bint fits(cnp.ndarray source, cnp.ndarray buffer) noexcept:
     return True
 
 
-cdef int gather_into(Op *op, cnp.ndarray buffer, int64_t capacity) except -1:
+cdef int gather_into(Op *op, Feed *feed, cnp.ndarray buffer, int64_t capacity) except -1:
     check_buffer(buffer, capacity)
+    memset(feed, 0, sizeof(Feed))
+    feed.buffer = feed.at = <char *> cnp.PyArray_DATA(buffer)
+    feed.bytes, feed.type = buffer.nbytes, casts[cnp.PyArray_TYPE(buffer)] - 1
+    op.arguments[FEED] = <char *> feed
     op.kernel = &gather_kernel
     op.bodies = bodies_of(buffer.dtype == np.float64)
     op.itemsize = buffer.itemsize
@@ -126,9 +160,69 @@ cdef int scatter_from(Op *op, cnp.ndarray buffer, int64_t capacity) except -1:
 
 
 cdef void point_at(Op *gather, cnp.ndarray source) noexcept:
+    copy_rows(feed_of(gather))
     gather.arguments[SOURCE] = <char *> cnp.PyArray_DATA(source)
     gather.sizes[STRIDE] = cnp.PyArray_STRIDE(source, 0)
     gather.options[TYPE].whole = casts[cnp.PyArray_TYPE(source)] - 1
+    feed_of(gather).alike = (
+        gather.options[TYPE].whole == feed_of(gather).type
+        and gather.sizes[STRIDE] == gather.sizes[COUNT] * cnp.PyArray_ITEMSIZE(source))
+
+
+# --- rows that are read in place -----------------------------------------------------------------
+
+cdef int add_reader(Feed *feed, char **address) except -1 nogil:
+    cdef Reader *readers
+    if feed.count == feed.room:
+        readers = <Reader *> realloc(feed.readers, (2 * feed.room + 8) * sizeof(Reader))
+        if readers == NULL:
+            with gil:
+                raise MemoryError("Program: no memory for the readers of a feed")
+        feed.readers, feed.room = readers, 2 * feed.room + 8
+    feed.readers[feed.count].address = address
+    feed.readers[feed.count].offset = address[0] - feed.buffer
+    feed.count += 1
+    return 0
+
+
+cdef int note_address(Feed *feed, char **address, bint written) except -1:
+    if address[0] < feed.buffer or address[0] >= feed.buffer + feed.bytes:
+        return 0
+    if written:
+        feed.written = True
+    else:
+        add_reader(feed, address)
+        feed.lasting = feed.count
+    return 0
+
+
+cdef void send_readers(Feed *feed, char *at) noexcept nogil:
+    cdef int i
+    for i in range(feed.count):
+        feed.readers[i].address[0] = at + feed.readers[i].offset
+    feed.at = at
+
+
+cdef void copy_rows(Feed *feed) noexcept nogil:
+    if feed.at != feed.buffer:
+        send_readers(feed, feed.buffer)
+    feed.in_place = False
+    feed.count = feed.lasting
+
+
+cdef int note_stages(Feed *feed, const Stage *stages, int count) except -1 nogil:
+    cdef Ready *ready
+    cdef char *end = feed.buffer + feed.bytes
+    cdef int i = 0, k
+    while i < count:
+        ready = stages[i].ready
+        i += 1 if stages[i].run != NULL else 1 + <int> stages[i].pieces     # those of a loop
+        for k in range(ready.reads):
+            if feed.buffer <= <char *> ready.read[k][0] < end:
+                add_reader(feed, <char **> ready.read[k])
+        if ready.read_end != NULL and feed.buffer < <char *> ready.read_end[0] <= end:
+            add_reader(feed, <char **> ready.read_end)
+    return 0
 
 
 cdef void point_to(Op *scatter, cnp.ndarray result) noexcept:

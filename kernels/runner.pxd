@@ -28,6 +28,7 @@ cdef extern from "simd/bodies.h" nogil:
         Cast *to_label
     ctypedef struct LossOptions:
         double factor, delta, smoothing
+        bint roomy
     ctypedef struct LossInputs:
         const void *pred
         const void *target
@@ -37,6 +38,12 @@ cdef extern from "simd/bodies.h" nogil:
     ctypedef void (*LossBody)(
         void *loss, void *grad_pred, const LossInputs *inputs, const LossOptions *options
     ) noexcept nogil
+    ctypedef struct LossCall:
+        LossBody body
+        void *loss
+        void *grad_pred
+        LossInputs inputs
+        LossOptions options
     ctypedef struct LossBodies:
         LossBody *elementwise
         LossBody categorical
@@ -129,7 +136,7 @@ cdef extern from "simd/bodies.h" nogil:
         const void *b_end
         const void *bias
         int64_t rows, columns, depth
-        bint turned
+        bint turned, roomy
         void (*finished)(
             const Product *product, int64_t row, int64_t rows, int64_t column, int64_t columns
         ) noexcept nogil
@@ -141,8 +148,10 @@ cdef extern from "simd/bodies.h" nogil:
     enum: MOST_TAIL_ARRAYS
     bint product_turns(int64_t rows, int64_t columns, int64_t depth)
     ctypedef void (*ProductBody)(const Product *product) noexcept nogil
+    ctypedef ProductBody (*ProductChoice)(const Product *product) noexcept nogil
     ctypedef struct MatmulBodies:
         ProductBody nn, tn, nt
+        ProductChoice *choose
         void (*merge)(
             void *out, const void *parts, int64_t stride, int64_t count, const void *bias,
             int64_t columns, int64_t start, int64_t n) noexcept nogil
@@ -351,8 +360,13 @@ cdef extern from "op.h" nogil:
         Memo *memo
 
     ctypedef struct Ready:
+        bint roomy
+        int reads
+        const void **read[4]
+        const void **read_end
         ProductBody body
         Product product
+        LossCall loss
 
     ctypedef union Option:
         double number
@@ -430,9 +444,11 @@ cdef extern from "op.h" nogil:
         void (*run)(const Stage *stage, const Context *context) noexcept nogil
         Ready *ready
 
+    const Stage *run_to_loop(const Stage *stage, const Stage *end, const Context *context)
     int64_t op_rows(const Op *op, const Context *context)
     void run_range(
         const Op *op, const Context *context, int phase, int64_t first, int64_t end)
+    bint starts_line(const void *p)
     int64_t ceil_divide(int64_t a, int64_t b)
     void run_tails(
         const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count,
@@ -503,9 +519,10 @@ cdef int share_of_stages(
 ) noexcept nogil
 
 # Has those stages that can work out what is the same for all batches of so many rows, into `room` for
-# each of them. The ops' arguments must stay as they are.
+# each of them. The ops' arguments must stay as they are. `roomy`: behind each array that an op writes is
+# room to the end of its cache line.
 cdef void make_ready(
-    Stage *stages, int count, const Context *context, Ready *room
+    Stage *stages, int count, const Context *context, Ready *room, bint roomy
 ) noexcept nogil
 
 # Runs a few ops once, from an eager call.

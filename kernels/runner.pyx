@@ -275,13 +275,14 @@ cdef inline void run_share(
 
 
 cdef void make_ready(
-    Stage *stages, int count, const Context *context, Ready *room
+    Stage *stages, int count, const Context *context, Ready *room, bint roomy
 ) noexcept nogil:
     cdef int i = 0
     cdef Stage *stage
     while i < count:
         stage = &stages[i]
         stage.ready = &room[i]
+        stage.ready.roomy, stage.ready.reads, stage.ready.read_end = roomy, 0, NULL
         i += 1
         if stage.run == NULL:
             i += <int> stage.pieces
@@ -310,12 +311,17 @@ cdef int share_of_stages(
     cdef const Op *op
     if size == 1:
         worked[0] = True
+    if size == 1 and copies == NULL:
+        stage = stages
+        while stage < stages + count:
+            stage = run_to_loop(stage, stages + count, context)
+            if stage < stages + count:
+                share_of_loop(stage, context, team, thread, size, busy, worked)
+                stage += 1 + stage.pieces
+        return busy
     while i < count:
         stage = &stages[i]
         i += 1
-        if size == 1 and copies == NULL and stage.run != NULL:
-            stage.run(stage, context)
-            continue
         share = min(stage.threads, size)
         if stage.run == NULL:
             busy = share_of_loop(stage, context, team, thread, size, busy, worked)

@@ -191,7 +191,7 @@ cdef class Step:
     cdef int cut(self, int64_t rows) except -1:
         """Has the program cut its ops for batches of so many rows."""
         self.cut_rows = 0
-        self.program.prepare(rows, rows)
+        self.program.prepare(rows, rows, False)
         self.cut_rows, self.cut_threads = rows, 0 if is_forced() else threads_now()
         return 0
 

@@ -16,6 +16,7 @@ enum {
 typedef struct {
     double factor; /* of a row's gradient: scale divided by the number of rows of the batch */
     double delta, smoothing;
+    int roomy; /* of all that is written: it begins with a cache line and may go on to the end of its last */
 } LossOptions;
 
 /* What the losses of a stretch of rows read: pred (rows, C); target (rows, C), or, where that is
@@ -30,6 +31,13 @@ typedef struct {
 /* loss (rows); grad_pred (rows, C) or NULL. */
 typedef void (*LossBody)(void *loss, void *grad_pred, const LossInputs *in,
                          const LossOptions *options);
+
+typedef struct {
+    LossBody body;
+    void *loss, *grad_pred;
+    LossInputs inputs;
+    LossOptions options;
+} LossCall;
 
 typedef struct {
     LossBody elementwise[ELEMENTWISE_LOSSES];

@@ -21,6 +21,7 @@ struct Product {
     const void *bias;      /* (columns), or NULL for none; nt takes none */
     int64_t rows, columns, depth;
     int turned;            /* nt: see product_turns */
+    int roomy;             /* out begins with a cache line and may be written to the end of its last */
     /* Called with each part of out as soon as its sums are complete, while it is in the cache:
      * each element is in exactly one part. NULL: nobody wants to know. */
     void (*finished)(const Product *product, int64_t row, int64_t rows, int64_t column,
@@ -39,10 +40,12 @@ static inline int product_turns(int64_t rows, int64_t columns, int64_t depth) {
     return rows <= 64 && rows * (columns + depth) < columns * depth;
 }
 
+typedef void (*ProductBody)(const Product *product);
+
 typedef struct {
-    void (*nn)(const Product *product);
-    void (*tn)(const Product *product);
-    void (*nt)(const Product *product);
+    ProductBody nn, tn, nt;
+    /* Which body these three use for a product: of nn, tn, nt. It does not look at the arrays. */
+    ProductBody (*choose[3])(const Product *product);
     /* out (n) = parts[0] + parts[1] + ... + bias, in this order; part i begins at parts + i*stride.
      * bias has `columns` elements and repeats; the first one here is number `start` modulo that. */
     void (*merge)(void *out, const void *parts, int64_t stride, int64_t count, const void *bias,

@@ -66,6 +66,16 @@ INLINE vec held(vec x) {
         there;                         \
     })
 
+/* m ? a : b in each lane; m is all ones or all zeros, as comparisons give it. */
+INLINE vec select(ivec m, vec a, vec b) { return (vec)((m & (ivec)a) | (~m & (ivec)b)); }
+
+/* All ones in the lanes that exist. */
+INLINE ivec lanes_below(int64_t lanes) {
+    ivec index;
+    for (int j = 0; j < LANES; j++) index[j] = j;
+    return index < (whole)lanes;
+}
+
 /* Parts of vectors: masked instructions where the set has them. A memcpy of a length that is not
  * constant is a call, which would also spill every vector register. */
 #if defined(__AVX512F__)
@@ -76,12 +86,18 @@ INLINE vec load_part(const real *p, int64_t lanes) {
 INLINE void store_part(real *p, vec x, int64_t lanes) {
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << lanes) - 1), (__m512)x);
 }
+INLINE vec part_of(vec x, int64_t lanes) {
+    return (vec)_mm512_maskz_mov_ps((__mmask16)((1u << lanes) - 1), (__m512)x);
+}
 #else
 INLINE vec load_part(const real *p, int64_t lanes) {
     return (vec)_mm512_maskz_loadu_pd((__mmask8)((1u << lanes) - 1), p);
 }
 INLINE void store_part(real *p, vec x, int64_t lanes) {
     _mm512_mask_storeu_pd(p, (__mmask8)((1u << lanes) - 1), (__m512d)x);
+}
+INLINE vec part_of(vec x, int64_t lanes) {
+    return (vec)_mm512_maskz_mov_pd((__mmask8)((1u << lanes) - 1), (__m512d)x);
 }
 #endif
 #elif defined(__AVX2__)
@@ -135,6 +151,13 @@ INLINE void store_part(real *p, vec x, int64_t lanes) {
 }
 #endif
 
+#if !defined(__AVX512F__)
+INLINE vec part_of(vec x, int64_t lanes) { return select(lanes_below(lanes), x, (vec){0}); }
+#endif
+
+/* The first `lanes` lanes of x, 0 in the others. */
+INLINE vec first_lanes(vec x, int64_t lanes) { return lanes >= LANES ? x : part_of(x, lanes); }
+
 INLINE vec load(const real *p, int64_t lanes) {
     if (lanes >= LANES) return *(const vec_unaligned *)p;
     return load_part(p, lanes);
@@ -143,6 +166,13 @@ INLINE vec load(const real *p, int64_t lanes) {
 INLINE void store(real *p, vec x, int64_t lanes) {
     if (lanes >= LANES) *(vec_unaligned *)p = x;
     else store_part(p, x, lanes);
+}
+
+/* The same with zeros in the other lanes, where there is room: a load can take what was stored whole just
+ * before, but has to wait until a part is in the cache. */
+INLINE void store_roomy(real *p, vec x, int64_t lanes, int roomy) {
+    if (roomy) *(vec_unaligned *)p = first_lanes(x, lanes);
+    else store(p, x, lanes);
 }
 
 /* For arrays beyond the caches, which would drive out all else and be read before they are written:
@@ -174,9 +204,6 @@ INLINE int64_t line_lead(const real *p, int64_t n) {
     const int64_t lead = (int64_t)(-(uintptr_t)p % 64 / sizeof(real));
     return lead < n ? lead : n;
 }
-
-/* m ? a : b in each lane; m is all ones or all zeros, as comparisons give it. */
-INLINE vec select(ivec m, vec a, vec b) { return (vec)((m & (ivec)a) | (~m & (ivec)b)); }
 
 /* The larger, the smaller of two; b where one of them is NaN. (GCC makes three instructions of the
  * comparison, where there is one that means the same.) */

@@ -114,7 +114,7 @@ static void check_crossentropy(int64_t rows, int64_t C, int logits) {
     int64_t *labels = malloc((size_t)rows * sizeof *labels);
     for (int64_t r = 0; r < rows; r++) labels[r] = (int64_t)(uniform() * (double)C);
     const LossInputs in = {x, NULL, labels, NULL, rows, C};
-    const LossOptions options = {0.5, 0, 0};
+    const LossOptions options = {0.5, 0, 0, 0};
     (logits ? bodies->loss->categorical_of_logits : bodies->loss->categorical)(loss, grad, &in,
                                                                                &options);
     for (int64_t r = 0; r < rows; r++) {
@@ -141,7 +141,7 @@ static void check_elementwise_losses(int64_t n) {
         real *x = drawn(n, probability ? 0.05 : -3, probability ? 0.95 : 3), *t = drawn(n, 0, 1);
         real *loss = array(n), *grad = array(n);
         const LossInputs in = {x, t, NULL, NULL, n, 1};
-        const LossOptions options = {1, 0.8, 0};
+        const LossOptions options = {1, 0.8, 0, 0};
         bodies->loss->elementwise[kind](loss, grad, &in, &options);
         for (int64_t i = 0; i < n; i++) {
             const double d = (double)x[i] - t[i], a = fabs(d), p = probability ? x[i] : sigmoid(x[i]);
