@@ -25,12 +25,15 @@ cdef extern from "pace.h" nogil:
 cdef enum: WORTH_RELEASING = 50000
 
 
-# What the threads need of a program: the stages for a full batch and for a short one.
+# The batches that a program's ops are cut for: a full one, the last one, that of an answer.
+cdef enum: FULL, LAST, ANSWER, KINDS
+
+# What the threads need of a program: the stages for each of them.
 cdef struct Plan:
-    Stage *stages[2]
-    Ready *ready[2]         # of those stages: what they have worked out
-    int count[2]
-    int64_t rows[2]
+    Stage *stages[KINDS]
+    Ready *ready[KINDS]     # of those stages: what they have worked out
+    int count[KINDS]
+    int64_t rows[KINDS]
     int threads
 
 
@@ -83,6 +86,7 @@ cdef class Program:
 
     # Cuts the ops into stages for full batches and for the last one; `in_order`: rows are taken as they lie.
     cdef int prepare(self, int64_t batch, int64_t total, bint in_order) except -1 nogil
+    cdef int cut(self, int kind, int64_t rows, int threads) except -1 nogil
     cdef int give_workspace(self, int64_t rows) except -1 nogil
     cdef size_t loop_workspace(self, Loop *loop, Context *context) noexcept nogil
     cdef int give_copies(self, int threads) except -1 nogil

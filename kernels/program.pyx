@@ -23,7 +23,7 @@ from fastdl.kernels.runner cimport (
     MAX_ARGUMENTS, MOST_GROUPS, Context, Loop, Memo, Moving, Op, Ready,
     Stage, Team, bring_home, ceil_divide, flush_denormals, is_forced, loop_kernel, make_ready,
     note_run, note_team, note_threads, now_ns, op_rows, plan, restore_denormals, row_groups,
-    run_range, run_to_loop, share_of_stages, smaller, team_note, team_size, team_spread, team_start,
+    run_to_loop, share_of_stages, smaller, team_note, team_size, team_spread, team_start,
     team_worked, threads_now, work,
 )
 
@@ -101,7 +101,7 @@ cdef class Program:
             n += 1
         self.stage_room += self.feeds + self.fetches
         self.give_copies(1)
-        for i in range(2):
+        for i in range(KINDS):
             self.plan_.stages[i] = <Stage *> calloc(self.stage_room + 1, sizeof(Stage))
             self.plan_.ready[i] = <Ready *> calloc(self.stage_room + 1, sizeof(Ready))
             if self.plan_.stages[i] == NULL or self.plan_.ready[i] == NULL:
@@ -123,7 +123,7 @@ cdef class Program:
             for i in range(self.feeds):
                 free(self.sources[i].readers)
         free(self.sources)
-        for i in range(2):
+        for i in range(KINDS):
             free(self.plan_.stages[i])
             free(self.plan_.ready[i])
 
@@ -330,7 +330,12 @@ cdef class Program:
         cdef cnp.ndarray source, buffer, result
         cdef cnp.npy_intp shape[32]
         cdef Context context
+        cdef Memo memo
+        cdef Team team
         cdef uint64_t state
+        cdef const Stage *stage = self.plan_.stages[ANSWER]
+        cdef const Stage *end
+        cdef bint worked
         cdef int i, count = self.feeds + self.heads + self.fetches
         if not cnp.PyArray_CheckExact(x) or self.bound is not None or is_forced():
             return None
@@ -340,8 +345,10 @@ cdef class Program:
                 or self.ops[0].bodies != bodies_of(self.ops[0].itemsize == 8)):
             return None
         memset(&context, 0, sizeof(context))
+        memo.known, context.memo = 0, &memo
         context.rows = source.shape[0]
-        if total_cost(self.ops, count, &context) > WORTH_RELEASING:
+        if self.plan_.rows[ANSWER] != context.rows and (
+                total_cost(self.ops, count, &context) > WORTH_RELEASING):
             return None
         bring_home()
         buffer = self.fetch_buffers[0]
@@ -351,8 +358,16 @@ cdef class Program:
         result = cnp.PyArray_EMPTY(buffer.ndim, shape, cnp.PyArray_TYPE(buffer), 0)
         point_at(&self.ops[0], source)
         point_to(&self.ops[count - 1], result)
+        if self.plan_.rows[ANSWER] != context.rows:
+            self.give_workspace(context.rows)
+            self.cut(ANSWER, context.rows, 1)
+        end = stage + self.plan_.count[ANSWER]
         state = flush_denormals()
-        run_alone(self.ops, count, &context)
+        stage = run_to_loop(stage, end, &context)
+        if stage < end:
+            team_start(&team)
+            share_of_stages(
+                stage, <int> (end - stage), &context, &team, 0, 1, 1, &worked, NULL, NULL)
         restore_denormals(state)
         return result
 
@@ -369,7 +384,7 @@ cdef class Program:
         """Cuts the ops into stages for full batches and for the last one."""
         cdef double cost
         cdef Context context
-        cdef int kind, i, ops = self.feeds + self.heads + self.fetches, threads = threads_now()
+        cdef int i, ops = self.feeds + self.heads + self.fetches, threads = threads_now()
         memset(&context, 0, sizeof(context))
         context.rows = smaller(batch, total)
         for i in range(self.feeds):
@@ -385,21 +400,28 @@ cdef class Program:
         if cost < ALONE_BELOW and not is_forced():
             threads = 1
         self.plan_.threads = 1
-        for kind in range(2):
-            context.rows = smaller(batch, total) if kind == 0 else (total - 1) % batch + 1
-            self.plan_.rows[kind] = context.rows
-            self.plan_.count[kind] = plan(
-                self.ops, ops, &context, threads, PROGRAM_GRAIN, self.plan_.stages[kind])
-            for i in range(self.plan_.count[kind]):
-                self.plan_.threads = max(self.plan_.threads, self.plan_.stages[kind][i].threads)
-            make_ready(
-                self.plan_.stages[kind], self.plan_.count[kind], &context, self.plan_.ready[kind],
-                self.roomy)
-            for i in range(self.feeds):
-                if self.sources[i].in_place:
-                    note_stages(
-                        &self.sources[i], self.plan_.stages[kind], self.plan_.count[kind])
+        self.cut(FULL, smaller(batch, total), threads)
+        self.cut(LAST, (total - 1) % batch + 1, threads)
         self.give_copies(self.plan_.threads)
+        return 0
+
+    cdef int cut(self, int kind, int64_t rows, int threads) except -1 nogil:
+        """Cuts the ops into stages for so many rows."""
+        cdef Context context
+        cdef Stage *stages = self.plan_.stages[kind]
+        cdef int i, count
+        memset(&context, 0, sizeof(context))
+        context.rows = rows
+        count = plan(
+            self.ops, self.feeds + self.heads + self.fetches, &context, threads, PROGRAM_GRAIN,
+            stages)
+        for i in range(count):
+            self.plan_.threads = max(self.plan_.threads, stages[i].threads)
+        make_ready(stages, count, &context, self.plan_.ready[kind], self.roomy)
+        for i in range(self.feeds):
+            if self.sources[i].in_place:
+                note_stages(&self.sources[i], stages, count)
+        self.plan_.rows[kind], self.plan_.count[kind] = rows, count
         return 0
 
     cdef int give_workspace(self, int64_t rows) except -1 nogil:
@@ -420,6 +442,7 @@ cdef class Program:
             for i in range(self.loop_count):
                 set_workspace(self.loops[i].ops, self.loops[i].heads, memory)
             self.workspace_bytes = needed
+            self.plan_.rows[ANSWER] = 0     # its stages know the old memory
         return 0
 
     cdef size_t loop_workspace(self, Loop *loop, Context *context) noexcept nogil:
@@ -664,11 +687,3 @@ cdef double total_cost(const Op *ops, int count, const Context *context) noexcep
         for phase in range(ops[i].kernel.phases):
             cost += ops[i].kernel.cost(&ops[i], context, phase)
     return cost
-
-
-cdef void run_alone(const Op *ops, int count, const Context *context) noexcept nogil:
-    """The ops one after the other, on this thread."""
-    cdef int i, phase
-    for i in range(count):
-        for phase in range(ops[i].kernel.phases):
-            run_range(&ops[i], context, phase, 0, ops[i].kernel.pieces(&ops[i], context, phase))

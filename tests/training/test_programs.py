@@ -263,6 +263,14 @@ def test_scratch_memory_is_enough_for_every_length_of_the_last_batch(units):
         runner.force_threads(False)
 
 
+def test_scratch_memory_is_enough_for_predictions_of_a_few_rows_after_one_of_one():
+    x = np.random.default_rng(0).integers(-3, 4, (16, 3000)).astype(np.float32)
+    model = fastdl.Sequential([Dense(64, kernel_initializer="ones")])
+    for rows in (1, 2, 8, 16, 3, 1):
+        wanted = np.repeat(x[:rows].sum(axis=1, keepdims=True), 64, axis=1)
+        np.testing.assert_array_equal(model.predict(x[:rows]), wanted)
+
+
 def test_a_running_program_is_nobody_elses():
     Program = fastdl.kernels.program.Program
     Course = fastdl.kernels.course.Course
