@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
-import zlib
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastdl._optional import require
+
+if TYPE_CHECKING:
+    import gzip
+
+    from numpy.typing import NDArray
 
 __all__ = [
     "load_digits",
@@ -22,7 +24,8 @@ __all__ = [
     "read_idx",
 ]
 
-Split = tuple[tuple[NDArray[Any], NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]
+Part = tuple["NDArray[Any]", "NDArray[Any]"]
+Split = tuple[Part, Part]
 
 # The third byte of an IDX file: the type of its elements, stored big-endian.
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -159,6 +162,9 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     OSError
         If it cannot be read.
     """
+    import gzip
+    import zlib
+
     path = os.fspath(path)
     try:
         with open(path, "rb") as raw:

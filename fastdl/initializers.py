@@ -9,13 +9,15 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
 from fastdl import runtime
 from fastdl._names import Configurable, lookup, make, snake_case
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
 
 __all__ = [
     "Constant",
@@ -41,7 +43,7 @@ __all__ = [
 ]
 
 #: What ``get`` returns; see `first_values` for how it is called.
-InitializerLike = Callable[..., NDArray[Any]]
+InitializerLike = Callable[..., "NDArray[Any]"]
 
 # The standard deviation of a unit normal cut off at two standard deviations:
 # sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)), with phi and Phi its density and distribution.

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from fastdl import evaluation, optimizers, runtime, saving, serialization, training
+from fastdl import evaluation, optimizers, runtime, serialization, training
 from fastdl._names import hinted
 from fastdl.arena import consolidate
 from fastdl.arguments import whole
@@ -472,6 +472,8 @@ several
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Writes the weights alone, as a plain ``.safetensors`` file."""
+        from fastdl import saving
+
         saving.save_tensors(path, {k: w.value for k, w in self.named_weights().items()})
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:

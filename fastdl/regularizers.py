@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastdl._names import Configurable, make
 from fastdl.tensor import Tensor, apply, constant
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["L1", "L1L2", "L2", "Regularizer", "get", "serialize"]
 

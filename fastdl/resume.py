@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fastdl import optimizers, saving, serialization
+from fastdl import optimizers, serialization
 
 if TYPE_CHECKING:
     from fastdl.callbacks import CallbackList, History
@@ -112,6 +112,8 @@ class Place:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
+        from fastdl import saving
+
         self.file = saving.read_model(path)
         self.state: dict[str, Any] = self.file.state.get("fit") or {}
         if not self.state:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastdl import losses, metrics, optimizers, saving
+from fastdl import losses, metrics, optimizers
 from fastdl._names import custom_objects_known, split_config
 from fastdl.functional import Functional
 from fastdl.layers.base import Layer, loading
 
 if TYPE_CHECKING:
+    from fastdl import saving
     from fastdl.model import Model
 
 __all__ = ["load_model", "load_weights", "save"]
@@ -111,6 +112,8 @@ def save(
         tensors.update({f"optimizer/{k}": v for k, v in slots.items()})
     state.update(more_state or {})
     tensors.update(more_tensors or {})
+    from fastdl import saving
+
     saving.save_model(path, architecture, tensors, state)
 
 
@@ -159,6 +162,8 @@ def load_model(
     OSError
         If it cannot be read.
     """
+    from fastdl import saving
+
     file = saving.read_model(path)
     weights = _part(file.tensors, "weights/")
     try:
@@ -241,6 +246,8 @@ def _part(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarra
 def load_weights(model: Model, path: str | os.PathLike[str]) -> None:
     """See `Model.load_weights`."""
     model.row_shapes  # noqa: B018 - raises where the model is not built
+    from fastdl import saving
+
     tensors = saving.load_tensors(path)
     weights = _part(tensors, "weights/") or tensors
     _assign(model, weights, os.fspath(path))

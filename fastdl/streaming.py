@@ -22,13 +22,13 @@ from fastdl import resume
 from fastdl.callbacks import CallbackList, History, TerminateOnNaN
 from fastdl.callbacks.norms import NormRecorder
 from fastdl.data import Batches, Rows
-from fastdl.diagnosis import BatchWatch
 from fastdl.kernels.course import epoch_order
 from fastdl.metrics.base import plain_logs
 from fastdl.programs import Compiled, compiled
 from fastdl.progress import Progress
 
 if TYPE_CHECKING:
+    from fastdl.diagnosis import BatchWatch
     from fastdl.model import Model
 
 __all__ = ["StreamRun", "evaluate_batches", "inputs_of"]
@@ -303,6 +303,8 @@ class StreamRun:
             if self.watching:
                 if self.watch is None:
                     training.prepare(rows)  # and with it the optimizer's state
+                    from fastdl.diagnosis import BatchWatch
+
                     self.watch = BatchWatch(self)
                 self.watch.before(rows, listeners.needs_batches)
             self.update(rows)

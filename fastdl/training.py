@@ -30,7 +30,6 @@ from fastdl.callbacks import BackupAndRestore, CallbackList, History, TerminateO
 from fastdl.callbacks import Progress as ProgressCallback
 from fastdl.callbacks.norms import NormRecorder
 from fastdl.data import Rows, is_stream
-from fastdl.diagnosis import Watch
 from fastdl.kernels.course import Course
 from fastdl.metrics.base import plain_logs
 from fastdl.programs import Compiled, compiled
@@ -38,6 +37,7 @@ from fastdl.progress import Progress, resolve_verbose
 from fastdl.streaming import StreamRun
 
 if TYPE_CHECKING:
+    from fastdl.diagnosis import Watch
     from fastdl.model import Model
 
 __all__ = ["NOT_FINITE", "Run", "fit", "not_finite"]
@@ -281,6 +281,8 @@ class Run:
         if self.place is not None:
             self.place.restore_run(self)
         if self.watching:
+            from fastdl.diagnosis import Watch
+
             self.watch = Watch(self)
         logs: dict[str, float] = {}
         begin = time.perf_counter()

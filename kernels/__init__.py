@@ -10,6 +10,7 @@ array([0., 2.])
 """
 
 import os
+import sys
 
 # libgomp reads its settings when it is loaded, which the import below does: between two calls its
 # threads are to spin for about a millisecond and then sleep, not for twenty: they would keep a core
@@ -36,7 +37,6 @@ from fastdl.kernels import (
     random,
     recurrence,
     reductions,
-    runner,
     update,
 )
 from fastdl.kernels.call import Function
@@ -45,9 +45,21 @@ from fastdl.kernels.table import OPS
 if _spin:
     del os.environ["GOMP_SPINCOUNT"]
 
-globals().update({name: Function(name) for name in OPS if name in runner.registered_ops()})
+del augment  # a module with the name of an op
 
 __all__ = ["get_include", "matmul", *OPS]
+
+
+def __getattr__(name):
+    """The function of an op, made when it is first asked for."""
+    if name not in OPS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    function = globals()[name] = Function(name)
+    return function
+
+
+def __dir__():
+    return [*globals(), *OPS]
 
 
 def get_include() -> str:
@@ -78,11 +90,11 @@ def matmul(a, b, transpose_a=False, transpose_b=False, out=None):
     for name, flag in (("transpose_a", transpose_a), ("transpose_b", transpose_b)):
         if not isinstance(flag, bool):
             raise TypeError(f"matmul: option {name!r} must be True or False, got {flag!r}")
-    functions = globals()
+    functions = sys.modules[__name__]
     if transpose_a and transpose_b:
-        return functions["matmul_tn"](a, _transposed(b), out=out)
+        return functions.matmul_tn(a, _transposed(b), out=out)
     form = "matmul_" + ("t" if transpose_a else "n") + ("t" if transpose_b else "n")
-    return functions[form](a, b, out=out)
+    return getattr(functions, form)(a, b, out=out)
 
 
 def _transposed(matrix):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
@@ -52,6 +51,8 @@ class CSVLogger(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Write the epoch's line."""
+        import csv
+
         logs = logs or {}
         if self._file is None:
             self._file, self._keys = self._open(logs)
@@ -65,6 +66,8 @@ class CSVLogger(Callback):
 
     def _open(self, logs: Logs) -> tuple[TextIO, list[str]]:
         """Opens the file at the end of what stays; gives it and the names in its first line."""
+        import csv
+
         keep = os.path.exists(self.filename) and (self.append or self._resume_at is not None)
         mode = "r+" if keep else "w"
         file: Any = open(self.filename, mode, newline="", encoding="utf-8")  # noqa: SIM115

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -38,8 +37,10 @@ class _Ahead:
     """
 
     def __init__(self, items: Iterator[Any], convert: Callable[[Any], Any]) -> None:
+        import queue
+
         self.items, self.convert = items, convert
-        self.ready: queue.Queue[Any] = queue.Queue(AHEAD)
+        self.ready: Any = queue.Queue(AHEAD)
         self.closed = threading.Event()
         self.thread = threading.Thread(target=self._work, name="fastdl batches", daemon=True)
         self.thread.start()
@@ -56,6 +57,8 @@ class _Ahead:
 
     def _give(self, item: Any) -> bool:
         """Hands an item over; False where nobody wants it any more."""
+        import queue
+
         while not self.closed.is_set():
             try:
                 self.ready.put(item, timeout=0.05)
@@ -66,6 +69,8 @@ class _Ahead:
 
     def next(self) -> Any:
         """The next item, `_END`, or the exception that ended the iterator."""
+        import queue
+
         while True:
             try:
                 return self.ready.get(timeout=0.1)  # so that Ctrl-C is heard

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "DYNAMIC_OPTIONS", "OPS", "Argument", "Op", "Option", "choice", "declare", "flag", "in_",
@@ -16,8 +16,7 @@ __all__ = [
 DYNAMIC_OPTIONS = ("learning_rate", "step", "seed")
 
 
-@dataclass(frozen=True)
-class Argument:
+class Argument(NamedTuple):
     """One array of an op: its role (``in``, ``out``, ``inout``), axes and type."""
 
     name: str
@@ -29,18 +28,17 @@ class Argument:
     needed_by: str = ""  # optional ones: the option that needs it unless it is 0 or False
     doc: str = ""
 
-    @cached_property
+    @property
     def batched(self) -> bool:
         return self.axes[:1] == ("B",)
 
-    @cached_property
+    @property
     def own_axes(self) -> tuple[str, ...]:
         """The axes behind those that B stands for."""
         return self.axes[1:] if self.batched else self.axes
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """One scalar of an op. ``choices`` are passed to the kernel by their index."""
 
     name: str
@@ -54,7 +52,7 @@ class Option:
     doc: str = ""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Op:
     """An operation: what may be called, what is checked, how it is differentiated."""
 
