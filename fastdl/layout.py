@@ -186,7 +186,10 @@ class Buffers:
     def _inplace(
         self, steps: list[Step], first: dict[Tensor, int], last: dict[Tensor, int]
     ) -> dict[Tensor, Tensor]:
-        """Which outputs take over the memory of an input that nobody needs afterwards."""
+        """Which outputs take over the memory of an input that nobody needs afterwards.
+
+        A tail's takes that of what it is a tail of, if it may: a product can then add for it.
+        """
         shares: dict[Tensor, Tensor] = {}
         for i, step in enumerate(steps):
             read_by_head = {root(t) for t in step.node.inputs.values()} if step.tails else set()
@@ -196,7 +199,9 @@ class Buffers:
                     continue
                 out = next(iter(node.outputs.values()))
                 needed_later = {root(t) for n in step.nodes[k + 1 :] for t in n.inputs.values()}
-                for tensor in map(root, node.inputs.values()):
+                made = {t for n in step.nodes[:k] for t in n.outputs.values()}
+                inputs = map(root, node.inputs.values())
+                for tensor in sorted(inputs, key=lambda t, made=made: t not in made):  # type: ignore[misc]
                     if (
                         tensor in first
                         and last[tensor] == i

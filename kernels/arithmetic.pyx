@@ -62,6 +62,7 @@ cdef void scale(const Op *op, const Context *context, int64_t start, int64_t cou
         op.arguments[OUT] + at, op.arguments[X] + at, op.options[0].number, count)
 
 
+add_kernel.adds = True
 register_elementwise("add", &add_kernel, add, 0.15, "out a b")
 register_elementwise("multiply", &multiply_kernel, multiply, 0.15, "out a b")
 register_elementwise(

@@ -128,6 +128,8 @@ cdef void run_loss(const Op *op, const Context *context, int phase, int64_t piec
 
 cdef void prepare_loss(Stage *stage, const Context *context) noexcept nogil:
     cdef LossCall *call = &stage.ready.loss
+    if stage.pieces > 1 or stage.moves:
+        return
     call[0] = loss_call(stage.op, context, 0)
     if not stage.op.kernel.variant & BACKWARD:      # which writes into the workspace too
         call.options.roomy = (

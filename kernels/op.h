@@ -43,6 +43,7 @@ typedef struct Op Op;
 typedef struct Loop Loop;
 
 typedef struct Stage Stage;
+typedef struct Ready Ready;
 
 typedef struct {
     int phases;
@@ -53,8 +54,8 @@ typedef struct {
     void (*run_piece)(const Op *op, const Context *context, int phase, int64_t piece);
     /* The same bits for pieces first ... end - 1, where they are cheaper together; NULL: they are not. */
     void (*run_range)(const Op *op, const Context *context, int phase, int64_t first, int64_t end);
-    /* For a stage of one piece, whose op keeps its arguments: works out what is the same for all batches of
-     * so many rows, into `ready`, and says by `run` who uses that. NULL: there is little to be gained. */
+    /* For a stage that one thread runs: works out what is the same for all batches of so many rows, into
+     * `ready`, and says by `run` who uses that. NULL: there is little to be gained. */
     void (*prepare)(Stage *stage, const Context *context);
     /* Roughly the nanoseconds that a phase takes on one thread: decides how many threads join. */
     double (*cost)(const Op *op, const Context *context, int phase);
@@ -74,6 +75,7 @@ typedef struct {
     int backwards;
     /* Bit a: as a tail, the op reads argument a at every element, and nobody has just written it. */
     int reads;
+    int adds; /* whether the op is out = a + b: a product can do that of such a tail */
 } Kernel;
 
 /* Step, seed and learning rate of an op that has its own, and the kernel that is to see them. */
@@ -115,6 +117,9 @@ struct Loop {
     const Moving *moving;
     int moves;
     Op *copies;                /* `count` for each thread or group, which moves their arguments */
+    int phases;                /* of the heads in all, and for each group as many ... */
+    Stage *stages;             /* ... stages of its copies */
+    Ready *ready;
     /* Of a loop in which no row of the batch has to do with another: the bytes that each argument
      * of each op has for a row, 0 where all rows read the same. Then a group of rows goes through
      * all iterations by itself. NULL: not such a loop. */
@@ -131,7 +136,7 @@ enum { GROUP_NANOSECONDS = 8000 };
 enum { MOST_READS = 4 };
 
 /* What the stage of a product or a loss has worked out. */
-typedef struct {
+struct Ready {
     int roomy; /* known before: behind all that an op writes is room to the end of its cache line */
     /* Where it keeps addresses that it reads from, and one where that ends; NULL: none. */
     int reads;
@@ -144,7 +149,7 @@ typedef struct {
         };
         LossCall loss;
     };
-} Ready;
+};
 
 /* One phase of one op, cut for a given number of rows and threads; or a loop: then `pieces` is the
  * number of its own stages, which follow. */
@@ -153,6 +158,7 @@ struct Stage {
     int phase;
     int threads;
     int lent; /* whether a thread that is done with its share of the pieces helps others with theirs */
+    int moves; /* whether the op's arguments are others each time */
     int64_t pieces;
     void (*run)(const Stage *stage, const Context *context); /* all of it, on one thread; NULL: a loop */
     Ready *ready;

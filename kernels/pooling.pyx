@@ -92,19 +92,19 @@ cdef enum: MAX, AVERAGE
 cdef Kernel max_forward_kernel = Kernel(
     phases=1, pieces=forward_pieces, run_piece=forward_piece, cost=forward_cost, workspace=NULL,
     span=NULL, tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0.1, variant=MAX, backwards=0,
-    reads=0)
+    reads=0, adds=0)
 cdef Kernel max_backward_kernel = Kernel(
     phases=1, pieces=backward_pieces, run_piece=backward_piece, cost=backward_cost,
     workspace=NULL, span=NULL, tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0.05, variant=MAX, backwards=0,
-    reads=0)
+    reads=0, adds=0)
 cdef Kernel average_forward_kernel = Kernel(
     phases=1, pieces=forward_pieces, run_piece=forward_piece, cost=forward_cost, workspace=NULL,
     span=NULL, tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0.1, variant=AVERAGE, backwards=0,
-    reads=0)
+    reads=0, adds=0)
 cdef Kernel average_backward_kernel = Kernel(
     phases=1, pieces=backward_pieces, run_piece=backward_piece, cost=backward_cost,
     workspace=NULL, span=NULL, tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0.05, variant=AVERAGE, backwards=0,
-    reads=0)
+    reads=0, adds=0)
 
 register(
     "max_pool_forward", &max_forward_kernel, "out index x",

@@ -262,20 +262,31 @@ cdef void prepare(Stage *stage, const Context *context) noexcept nogil:
     cdef const Op *op = stage.op
     cdef Problem p = problem(op, op_rows(op, context))
     cdef Cut c = cut(op, &p)
-    if stage.phase == MULTIPLY and not copy_stride(op, &p, &c):
-        describe(&stage.ready.product, op, &p, &c, 0, 1)
+    if (stage.phase == MULTIPLY and not copy_stride(op, &p, &c)
+            and describe(&stage.ready.product, op, &p, &c, 0, stage.pieces) == stage.pieces):
         stage.ready.product.roomy = stage.ready.roomy and starts_line(p.out)
         stage.ready.body = op.bodies.matmul.choose[<int> p.form](&stage.ready.product)
         stage.ready.read[0] = &stage.ready.product.a
         stage.ready.read[1] = &stage.ready.product.b
         stage.ready.read[2] = &stage.ready.product.bias
         stage.ready.reads, stage.ready.read_end = 3, &stage.ready.product.b_end
-        stage.run = multiply
+        stage.run = multiply_moved if stage.moves else multiply
 
 
 cdef void multiply(const Stage *stage, const Context *context) noexcept nogil:
     stage.ready.product.context = context
     stage.ready.body(&stage.ready.product)
+
+
+cdef void multiply_moved(const Stage *stage, const Context *context) noexcept nogil:
+    """The same for arguments that are elsewhere than they were."""
+    cdef Product *product = &stage.ready.product
+    cdef Problem p = problem(stage.op, op_rows(stage.op, context))
+    product.out, product.a, product.b = p.out, p.a, p.b
+    product.b_end = p.b + p.K * p.N * stage.op.itemsize
+    product.bias = added(stage.op) if product.bias_stride else p.bias
+    product.context = context
+    stage.ready.body(product)
 
 
 cdef void copy(const Op *op, const Problem *p, int64_t stride, int64_t piece) noexcept nogil:
@@ -310,6 +321,9 @@ cdef int64_t describe(
     cdef int64_t layer = 0, place = piece
     cdef int64_t row, column, depth, row_end, column_end, across, line, lines = 1, joined = 1
     cdef int64_t panels = ceil_divide(p.N, bodies.tile_columns)
+    cdef int64_t least = bodies.joined_few if p.M < bodies.joined_rows else bodies.joined_rows
+    cdef const Op *tail
+    cdef const char *other
     product.turned = p.form == NT and product_turns(
         part_start(p.M, c.rows, 1), part_start(p.N, c.columns, 1), part_start(p.K, c.depth, 1))
     if c.depth > 1:
@@ -318,7 +332,7 @@ cdef int64_t describe(
     across = c.columns if c.rows >= c.columns else c.rows
     line = place // across if across > 1 else place
     place -= line * across
-    if most > 1 and p.M // c.rows >= bodies.joined_rows and p.N > 1 and not product.turned:
+    if most > 1 and p.M // c.rows >= least and p.N > 1 and not product.turned:
         most = smaller(most, area - line * across - place)
         joined = smaller(most, across - place)
         if joined == across:
@@ -339,21 +353,40 @@ cdef int64_t describe(
     product.out = <char *> product.out + (row * p.N + column) * size
     product.b_end = p.b + p.K * p.N * size
     product.bias = p.bias + column * size if p.bias != NULL and c.depth == 1 else NULL
+    product.bias_stride = 0
+    product.op = op
+    if c.depth == 1 and product.bias == NULL and p.form != TN and not product.turned:
+        other = added(op)
+        if (other != NULL and p.K <= bodies.depth_block
+                and product.rows > 1 and product.columns > 1 and product.depth > 1):
+            product.bias, product.bias_stride = other + (row * p.N + column) * size, p.N
+            product.op = op.tail
+    tail = (<const Op *> product.op).tail
     product.finished = NULL
     product.tail_arrays = product.roomy = 0
-    if op.tail != NULL and c.depth == 1:
+    if tail != NULL and c.depth == 1:
         product.finished = finished
         if p.M * p.N * size >= FAR_BYTES:
-            note_tail(op, product, (row * p.N + column) * size)
-    product.op = op
+            note_tail(tail, product, (row * p.N + column) * size)
     product.a = p.a + (depth * p.a_stride + row if p.form == TN else row * p.a_stride + depth) * size
     product.b = p.b + (column * p.b_stride + depth if p.form == NT else depth * p.b_stride + column) * size
     return joined * lines
 
 
-cdef void note_tail(const Op *op, Product *product, int64_t offset) noexcept nogil:
-    """Says what the tails will read."""
+cdef const char *added(const Op *op) noexcept nogil:
+    """Where the first tail adds another array to the product, in its place: that array. Then the product's
+    sums can be added to it at once, instead of to 0 first."""
     cdef const Op *tail = op.tail
+    cdef char *out = op.arguments[0]
+    if tail == NULL or not tail.kernel.adds or tail.arguments[0] != out:
+        return NULL
+    if tail.arguments[1] == out:
+        return tail.arguments[2] if tail.arguments[2] != out else NULL
+    return tail.arguments[1] if tail.arguments[2] == out else NULL
+
+
+cdef void note_tail(const Op *tail, Product *product, int64_t offset) noexcept nogil:
+    """Says what the tails, from this one on, will read."""
     cdef int i
     while tail != NULL:
         for i in range(MAX_ARGUMENTS):
@@ -467,6 +500,7 @@ cdef void batch_matmul_piece(
     cdef Product p
     p.out_stride, p.rows, p.columns, p.depth = columns, rows, columns, depth
     p.bias, p.finished, p.op, p.context = NULL, NULL, op, context
+    p.bias_stride = 0
     p.first_row = p.first_column = p.tail_arrays = p.roomy = 0
     p.turned = product_turns(rows, columns, depth)
     p.a_stride = rows if op.kernel.variant == TN else depth

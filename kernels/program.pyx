@@ -115,6 +115,8 @@ cdef class Program:
             free(self.loops[i].ops)
             free(<void *> self.loops[i].moving)
             free(self.loops[i].copies)
+            free(self.loops[i].stages)
+            free(self.loops[i].ready)
             free(self.loops[i].row_bytes)
         free(self.loops)
         free(self.ops)
@@ -170,7 +172,9 @@ cdef class Program:
         loop.moving = moves
         if loop.ops == NULL or moves == NULL:
             raise MemoryError("Program: no memory for the ops of a loop")
+        loop.phases = -self.stage_room
         self.add_steps(steps, loop.ops, &loop.ops[loop.heads])
+        loop.phases += self.stage_room
         for step, argument, array, (start, advance, period), (row_bytes, fixed_bytes) in moving:
             last = start + advance * (iterations - 1)
             blocks = 1 + min(max(start, last), period - 1)
@@ -417,7 +421,7 @@ cdef class Program:
             stages)
         for i in range(count):
             self.plan_.threads = max(self.plan_.threads, stages[i].threads)
-        make_ready(stages, count, &context, self.plan_.ready[kind], self.roomy)
+        make_ready(stages, count, &context, self.plan_.ready[kind], self.roomy, False)
         for i in range(self.feeds):
             if self.sources[i].in_place:
                 note_stages(&self.sources[i], stages, count)
@@ -471,6 +475,12 @@ cdef class Program:
             memory = allocate(threads * (loop.count + 1) * sizeof(Op))
             free(loop.copies)
             loop.copies = <Op *> memory
+            memory = allocate(threads * (loop.phases + 1) * sizeof(Stage))
+            free(loop.stages)
+            loop.stages = <Stage *> memory
+            memory = allocate(threads * (loop.phases + 1) * sizeof(Ready))
+            free(loop.ready)
+            loop.ready = <Ready *> memory
         self.copies_for = threads
         return 0
 

@@ -135,6 +135,7 @@ cdef extern from "simd/bodies.h" nogil:
         int64_t out_stride, a_stride, b_stride
         const void *b_end
         const void *bias
+        int64_t bias_stride
         int64_t rows, columns, depth
         bint turned, roomy
         void (*finished)(
@@ -158,7 +159,7 @@ cdef extern from "simd/bodies.h" nogil:
         void (*transpose)(
             void *out, int64_t out_stride, const void *x, int64_t x_stride, int64_t rows,
             int64_t columns) noexcept nogil
-        int64_t tile_rows, tile_columns, joined_rows
+        int64_t tile_rows, tile_columns, joined_rows, joined_few, depth_block
         double nanoseconds
         const void *one
     ctypedef struct Axis:
@@ -396,6 +397,7 @@ cdef extern from "op.h" nogil:
         int64_t variant
         int backwards
         int reads
+        bint adds
         int phases
         int64_t (*pieces)(const Op *op, const Context *context, int phase) noexcept nogil
         void (*run_piece)(
@@ -424,6 +426,9 @@ cdef extern from "op.h" nogil:
         const Moving *moving
         int moves
         Op *copies
+        int phases
+        Stage *stages
+        Ready *ready
         int64_t *row_bytes
         size_t scratch
 
@@ -440,6 +445,7 @@ cdef extern from "op.h" nogil:
         int phase
         int threads
         bint lent
+        bint moves
         int64_t pieces
         void (*run)(const Stage *stage, const Context *context) noexcept nogil
         Ready *ready
@@ -518,11 +524,11 @@ cdef int share_of_stages(
     int busy, bint *worked, const Op *shared, const Op *copies
 ) noexcept nogil
 
-# Has those stages that can work out what is the same for all batches of so many rows, into `room` for
-# each of them. The ops' arguments must stay as they are. `roomy`: behind each array that an op writes is
-# room to the end of its cache line.
+# Has those stages that can work out what is the same whenever they run for so many rows, into `room` for
+# each of them. The ops' arguments must stay as they are, unless they are said to move. `roomy`: behind
+# each array that an op writes is room to the end of its cache line.
 cdef void make_ready(
-    Stage *stages, int count, const Context *context, Ready *room, bint roomy
+    Stage *stages, int count, const Context *context, Ready *room, bint roomy, bint moves
 ) noexcept nogil
 
 # Runs a few ops once, from an eager call.

@@ -275,18 +275,18 @@ cdef inline void run_share(
 
 
 cdef void make_ready(
-    Stage *stages, int count, const Context *context, Ready *room, bint roomy
+    Stage *stages, int count, const Context *context, Ready *room, bint roomy, bint moves
 ) noexcept nogil:
     cdef int i = 0
     cdef Stage *stage
     while i < count:
         stage = &stages[i]
-        stage.ready = &room[i]
+        stage.ready, stage.moves = &room[i], moves
         stage.ready.roomy, stage.ready.reads, stage.ready.read_end = roomy, 0, NULL
         i += 1
         if stage.run == NULL:
             i += <int> stage.pieces
-        elif stage.pieces == 1 and stage.op.kernel.prepare != NULL:
+        elif stage.op.kernel.prepare != NULL:
             stage.op.kernel.prepare(stage, context)
 
 
@@ -422,9 +422,10 @@ cdef int64_t loop_pieces(const Op *op, const Context *context, int phase) noexce
 cdef void loop_alone(const Op *op, const Context *context, int phase, int64_t piece) noexcept nogil:
     cdef const Loop *loop = op.loop
     cdef Op *copies = loop.copies + piece * loop.count
+    cdef Stage *stages = loop.stages + piece * loop.phases
     cdef Context own = context[0]
     cdef int64_t groups = row_groups(loop, context), row = context.rows * piece // groups, k
-    cdef int i, inner
+    cdef int i, inner, count
     own.rows = context.rows * (piece + 1) // groups - row
     copy_ops(loop, copies)
     if groups > 1:
@@ -433,12 +434,12 @@ cdef void loop_alone(const Op *op, const Context *context, int phase, int64_t pi
             for inner in range(MAX_ARGUMENTS):
                 if copies[i].arguments[inner] != NULL:
                     copies[i].arguments[inner] += row * loop.row_bytes[i * MAX_ARGUMENTS + inner]
+    move_arguments(loop, copies, context, 0, row)
+    count = plan(copies, loop.heads, &own, 1, 0, stages)
+    make_ready(stages, count, &own, loop.ready + piece * loop.phases, False, True)
     for k in range(loop.iterations):
         move_arguments(loop, copies, context, k, row)
-        for i in range(loop.heads):
-            for inner in range(copies[i].kernel.phases):
-                run_range(
-                    &copies[i], &own, inner, 0, copies[i].kernel.pieces(&copies[i], &own, inner))
+        run_to_loop(stages, stages + count, &own)
 
 
 cdef double iteration_cost(const Loop *loop, const Context *context) noexcept nogil:

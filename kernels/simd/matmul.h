@@ -18,7 +18,10 @@ struct Product {
     const void *a, *b;
     int64_t out_stride, a_stride, b_stride;
     const void *b_end;     /* where the array that b is a part of ends: no read goes beyond */
-    const void *bias;      /* (columns), or NULL for none; nt takes none */
+    const void *bias;      /* (columns), or NULL for none */
+    /* From row to row of bias: 0, or what is added is another row for each row of out. Only for pieces of
+     * several rows, columns and steps of the depth, and not with `turned`. */
+    int64_t bias_stride;
     int64_t rows, columns, depth;
     int turned;            /* nt: see product_turns */
     int roomy;             /* out begins with a cache line and may be written to the end of its last */
@@ -56,8 +59,10 @@ typedef struct {
     /* How a piece is best sized: its rows in tiles of up to tile_rows, its columns a multiple of
      * tile_columns. */
     int64_t tile_rows, tile_columns;
-    /* Pieces of so many rows may be computed as one: each sum is made in the same order. */
-    int64_t joined_rows;
+    /* Pieces of so many rows may be computed as one: each sum is made in the same order. So may those of
+     * `joined_few`, of a product of less than joined_rows in all. */
+    int64_t joined_rows, joined_few;
+    int64_t depth_block; /* A sum of so many products at most is made at once, then the bias is added. */
     double nanoseconds; /* of one multiply-add, roughly */
     const void *one;   /* the number 1 */
 } MatmulBodies;

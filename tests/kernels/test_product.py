@@ -10,6 +10,7 @@ import pytest
 import fastdl
 from fastdl import kernels
 from fastdl.kernels import dispatch, runner
+from fastdl.kernels.program import Program
 from fastdl.kernels.table import OPS
 
 TYPES = (np.float32, np.float64)
@@ -198,6 +199,29 @@ def test_tail_is_the_unfused_op_once_on_each_element(isa, threads, dtype, activa
             threads(count)
             fused = kernels.dense_forward(x, weight, bias, activation=activation)
             np.testing.assert_array_equal(fused, apply(kernels.dense_forward(x, weight, bias)))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("name", ["dense_forward", "dense_backward_input"])
+def test_a_sum_as_tail_is_the_sum_behind_the_product(isa, threads, dtype, name):
+    """Where it can, the product begins from what is added, or it is added at the end: same bits."""
+    rng = np.random.default_rng(8)
+    for M, K, N in (*SHAPES, (16, 128, 512), (28, 48, 300)):
+        x, other = (rng.standard_normal(shape).astype(dtype) for shape in ((M, K), (M, N)))
+        weight = rng.standard_normal((K, N) if name == "dense_forward" else (N, K)).astype(dtype)
+        results = set()
+        for fused, count in ((False, 1), (True, 1), (True, 3)):
+            threads(count)
+            out, result = np.zeros((2, M, N), dtype)
+            arrays = [out, x, weight, *([None] if name == "dense_forward" else [])]
+            terms = [other, out] if M % 2 else [out, other]
+            steps = [(name, arrays, {}, 1, False), ("add", [out, *terms], {}, N, fused)]
+            steps.append(("relu_forward", [out, out], {}, N, fused))
+            program = Program(M, steps, [], [out], np.zeros(0))
+            program.bind([], [result])
+            program.run(M)
+            results.add(result.tobytes())
+        assert len(results) == 1, (M, K, N)
 
 
 def test_no_depth_gives_zeros_or_the_bias():
