@@ -298,9 +298,11 @@ cdef class Program:
             rows = array.shape[0]
         for i, source in enumerate(sources):
             point_at(&self.ops[i], source)
-            first, end = block_of(source)
-            if any(first < other_end and other_first < end for other_first, other_end in self.written):
-                self.sources[i].alike = False   # what the ops write would change the rows
+            if self.sources[i].alike:
+                first, end = block_of(source)
+                for written, written_end in self.written:
+                    if first < written_end and written < end:   # ops would change the rows
+                        self.sources[i].alike = False
         for i, result in enumerate(results):
             point_to(&self.ops[self.feeds + self.heads + i], result)
         self.bound = [list(sources), list(results)]

@@ -199,6 +199,19 @@ cdef double span_cost(const Op *op, const Context *context, int phase) noexcept 
     return op.kernel.nanoseconds * op_rows(op, context)
 
 
+cdef void prepare_span(Stage *stage, const Context *context) noexcept nogil:
+    stage.run = run_span
+
+
+cdef void run_span(const Stage *stage, const Context *context) noexcept nogil:
+    cdef const Op *op = stage.op
+    cdef int64_t count = op_rows(op, context)
+    if op.kernel.tile != NULL:
+        op.kernel.tile(op, context, 0, 1, count, count)
+    else:
+        op.kernel.span(op, context, 0, count)
+
+
 cdef int register_elementwise(
     str name,
     Kernel *kernel,
@@ -210,6 +223,7 @@ cdef int register_elementwise(
     kernel.phases = 1
     kernel.pieces = span_pieces
     kernel.run_piece = span_piece
+    kernel.prepare = prepare_span
     kernel.cost = span_cost
     kernel.workspace = NULL
     kernel.span = span
