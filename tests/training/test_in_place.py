@@ -111,16 +111,27 @@ def test_shuffled_fits_and_predictions_between_fits_in_order():
 
 
 def test_rows_that_are_the_weights_themselves_are_copied():
-    y = next(data((1,), 12))
+    y = next(data((1,), 200))  # its update runs on parts of the gradient, which read all rows
     results = []
     for copy in (False, True):
         fastdl.set_seed(1)
-        model = fastdl.Sequential([Input((12,)), Dense(12), Dense(1)])
+        model = fastdl.Sequential([Input((200,)), Dense(200), Dense(1)])
         model.compile("sgd", "mean_squared_error")
         rows = model.trainable_weights[0].value
-        model.fit(apart(rows) if copy else rows, y, batch_size=12, shuffle=False, verbose=0)
+        model.fit(apart(rows) if copy else rows, y, batch_size=200, shuffle=False, verbose=0)
         results.append(model.get_weights())
     assert same(*results)
+
+
+def test_rows_are_copied_where_an_op_writes_to_them():
+    Program = fastdl.kernels.program.Program
+    x = np.arange(27, dtype=np.float32).reshape(9, 3) - 9
+    buffer, result = np.zeros((4, 3), np.float32), np.empty((9, 3), np.float32)
+    step = ("relu_forward", [buffer, buffer], {}, 3, False)
+    program = Program(4, [step], [buffer], [buffer], np.zeros(0))
+    program.bind([x], [result])
+    program.run(4)
+    assert x[0, 0] == -9 and result.tobytes() == np.maximum(x, 0).tobytes()
 
 
 def test_a_buffer_stays_as_it_is_where_its_rows_are_read_in_place():
