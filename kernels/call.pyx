@@ -120,6 +120,7 @@ cdef class Function:
         cdef int count = 1
         cdef Function tail = None
         cdef list copies = None
+        cdef size_t[2] bytes = [0, 0]
         ops[1].workspace = NULL
         if activation is not None:
             tail = door.tail_function(self.op, activation)
@@ -137,14 +138,14 @@ cdef class Function:
                 count = 2
         context.rows = 1
         try:
-            give_workspace(&ops[0])
+            bytes[0] = give_workspace(&ops[0])
             if count == 2:
-                give_workspace(&ops[1])
+                bytes[1] = give_workspace(&ops[1])
             with nogil:
                 run_once(ops, count, context)
         finally:
-            free(ops[0].workspace)
-            free(ops[1].workspace)
+            keep_workspace(&ops[0], bytes[0])
+            keep_workspace(&ops[1], bytes[1])
         if copies is not None:
             for i, original in copies:
                 original[...] = arrays[i]
@@ -448,11 +449,33 @@ cdef void *allocate(size_t bytes) except NULL nogil:
     return memory
 
 
-cdef int give_workspace(Op *op) except -1:
-    """Allocates the scratch memory that the op wants for its rows; the caller frees it."""
+# Scratch memory of an earlier call, for the next: the system would give large memory anew, page by page.
+cdef enum: MOST_KEPT = 1 << 25
+cdef void *kept = NULL
+cdef size_t kept_bytes = 0
+
+
+cdef size_t give_workspace(Op *op) except? 0:
+    """Gives the op the scratch memory that it wants for its rows; returns how many bytes it got. The
+    caller gives them to `keep_workspace`."""
+    global kept
     cdef size_t bytes = 0
     if op.kernel.workspace != NULL:
         bytes = op.kernel.workspace(op, op.fixed_rows)
+    if bytes and kept != NULL and bytes <= kept_bytes:
+        op.workspace, kept = kept, NULL
+        return kept_bytes
     if bytes:
         op.workspace = allocate(bytes)
-    return 0
+    return bytes
+
+
+cdef void keep_workspace(Op *op, size_t bytes) noexcept:
+    global kept, kept_bytes
+    if op.workspace == NULL:
+        return
+    if bytes > MOST_KEPT or (kept != NULL and bytes <= kept_bytes):
+        free(op.workspace)
+        return
+    free(kept)
+    kept, kept_bytes = op.workspace, bytes
