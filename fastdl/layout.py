@@ -62,8 +62,9 @@ class Buffers:
             for tensor in self._own_tensors(step, first):
                 first[tensor] = last[tensor] = i
         for tensor in map(root, fetches):
-            if tensor not in fixed:
-                last[tensor] = len(steps)
+            owner = self.within[tensor][0] if tensor in self.within else tensor
+            if owner not in fixed:
+                last[owner] = len(steps)
         self.shares.update(self._inplace(steps, first, last))
         for i, step in enumerate(steps):
             if isinstance(step.node, Repeat):
