@@ -88,6 +88,9 @@ NETWORKS = {
     "regularised": lambda: [
         Dense(30, "silu", kernel_regularizer="l2"), Dense(4, "softmax", bias_regularizer="l1")
     ],
+    "weights beyond the cache": lambda: [
+        *(Dense(units, "relu") for units in (300, 610, 70, 2100)), Dense(4, "softmax")
+    ],
 }  # fmt: skip
 
 OPTIMIZERS = {
