@@ -17,8 +17,8 @@ from fastdl.graph import Step
 from fastdl.kernels.program import Program
 from fastdl.layout import Buffers, Inside, dtype_of, touched
 from fastdl.repeat import Repeat
-from fastdl.tensor import Tensor, Variable
-from fastdl.trace import Node, root
+from fastdl.tensor import Tensor, Variable, apply
+from fastdl.trace import Node, Trace, root
 
 __all__ = ["Lowered", "lower", "update_steps"]
 
@@ -96,6 +96,7 @@ def lower(
     communicator : Communicator, optional
         On GPUs: with whom gradients are averaged.
     """
+    steps, fetches = _with_final_states(steps, fetches)
     sizes = [math.prod(s or 0 for s in total.shape) for total in totals]
     sums, ends = np.zeros(sum(sizes)), np.cumsum(sizes)
     fixed = {t: sums[end - n : end] for t, n, end in zip(totals, sizes, ends, strict=True)}
@@ -156,6 +157,14 @@ Entry = tuple[str, list[Any], dict[str, Any], int, bool]
 
 def _all_nodes(step: Step) -> list[Node]:
     return [*step.nodes, *(node for inner in step.body for node in _all_nodes(inner))]
+
+
+def _with_final_states(steps: list[Step], fetches: list[Tensor]) -> tuple[list[Step], list[Tensor]]:
+    """Both, with copies of final states that are fetched: these lie where the rows say."""
+    finals = {s.final for t in steps if isinstance(t.node, Repeat) for s in t.node.states}
+    with Trace(training=False) as trace:
+        fetches = [apply("scale", x=t) if root(t) in finals else t for t in fetches]
+    return [*steps, *map(Step, trace.nodes)], fetches
 
 
 def _entries(step: Step, buffers: Buffers) -> list[Any]:
