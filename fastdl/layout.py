@@ -38,6 +38,7 @@ class Buffers:
         fixed: dict[Tensor, np.ndarray],
         feeds: list[Tensor],
         fetches: list[Tensor],
+        together: list[int],
     ) -> None:
         self.capacity = capacity
         #: The rows that every batch must have, where states are kept for them.
@@ -70,7 +71,7 @@ class Buffers:
             if isinstance(step.node, Repeat):
                 self.shares.update(self._inplace_sequences(step, i, first, last))
         self.bytes_in_all = sum(self._bytes(t) for t in first) + feed_bytes
-        offsets, arena_bytes = self._pack(first, last)
+        offsets, arena_bytes = self._pack(first, self._until_chains_end(last, together))
         self.bytes = arena_bytes + feed_bytes
         block = aligned(arena_bytes, np.uint8)
         self.arrays = {
@@ -163,6 +164,14 @@ class Buffers:
             return None
         memory, start = self.within[base]
         return Place(self(memory), start, 0, self.blocks[memory], self._block_bytes(memory))
+
+    @staticmethod
+    def _until_chains_end(last: dict[Tensor, int], together: list[int]) -> dict[Tensor, int]:
+        """Steps of a chain run side by side: none takes over the memory of one before it."""
+        ends = list(range(len(together)))
+        for i, count in enumerate(together):
+            ends[i : i + count] = [i + count] * count
+        return {t: ends[i] if 0 <= i < len(ends) else i for t, i in last.items()}
 
     def _block_bytes(self, owner: Tensor) -> tuple[int, int]:
         """What a block takes for each row of the batch, and in all."""

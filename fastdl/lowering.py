@@ -17,6 +17,7 @@ from fastdl.graph import Step
 from fastdl.kernels.program import Program
 from fastdl.layout import Buffers, Inside, dtype_of, touched
 from fastdl.repeat import Repeat
+from fastdl.row_chains import row_chains
 from fastdl.tensor import Tensor, Variable, apply
 from fastdl.trace import Node, Trace, root
 
@@ -104,8 +105,11 @@ def lower(
     steps = _updates_by_place(steps)
     gradients = _gradient_ranges(steps, dtype)
     fixed.update(gradients)
-    buffers = Buffers(steps, capacity, dtype, fixed, feeds, [*fetches, *kept])
-    entries, nodes, chains = [], [], []
+    together = row_chains(steps) if backend == "cpu" else [0] * len(steps)
+    buffers = Buffers(steps, capacity, dtype, fixed, feeds, [*fetches, *kept], together)
+    entries, chains = [], []
+    nodes: list[list[Node]] = []
+    by_rows: list[int] = []
     at = 0
     while at < len(steps):
         count, entry = _merged_update(steps[at:], buffers)
@@ -114,6 +118,7 @@ def lower(
             chains.append([steps[at].nodes])
         else:
             entries += _entries(steps[at], buffers)
+            by_rows += [0] * (len(nodes) - len(by_rows)) + [together[at]]
             chains.append([inner.nodes for inner in steps[at].body or steps[at : at + 1]])
         nodes.append([node for step in steps[at : at + count] for node in step.nodes])
         at += count
@@ -125,7 +130,7 @@ def lower(
         weights = _blocks_of_weights(steps)
         program = ProgramOnGpu(capacity, entries, *arrays, weights, communicator)
     else:
-        program = Program(capacity, entries, *arrays, roomy=True)
+        program = Program(capacity, entries, *arrays, roomy=True, together=by_rows)
     return Lowered(program, buffers, steps, nodes, chains, gradients.values())
 
 

@@ -9,11 +9,10 @@ and writes three arrays of the pooled size (7 bytes for each element of x in flo
 2 x 2). The sums over the gradient, which is 0 but at picked elements, read two pooled arrays; then
 two of them and x are read and grad_x is written (12 bytes in all).
 
-    forward   SCALE: pieces are stretches of channels. POOL: rows of windows, counted through all
-              images, as in a pooling of its own; the tail runs on each.
+    forward   SIGNS: pieces are stretches of channels. PICK: as in a pooling of its own. SCALE: as
+              SIGNS. NORMALISE: rows of what is picked; the tail runs on each.
     backward  SUM: blocks of the pooled matrices, MERGE: stretches of channels, both as in batch norm.
-              SPREAD: groups of rows of grad_x. The gradient of a group by what was normalised is
-              made in a room that stays in L1, and goes from there to grad_x.
+              SPREAD: rows of grad_x.
 """
 
 from libc.stdint cimport int64_t
@@ -22,10 +21,11 @@ from fastdl.kernels.norm cimport (
     NORM_MERGE, Cut, block_count, cut_of, is_far, panel_count, panel_start, shifted,
 )
 from fastdl.kernels.pooling cimport (
-    PADDING, backward_pool, forward_piece_count, forward_pool, forward_rows,
+    PADDING, ImageRows, backward_pool, forward_pool, image_groups, image_pieces, image_rows,
+    window_width,
 )
 from fastdl.kernels.runner cimport (
-    SPAN, Context, Kernel, Op, Pool, ceil_divide, op_rows, register, rows_in_span, run_tails,
+    SPAN, Context, Kernel, Op, Pool, ceil_divide, common_groups, op_rows, register, run_tails,
     smaller,
 )
 
@@ -42,42 +42,54 @@ cdef char *channels_of(const Op *op, int64_t array) noexcept nogil:
 # --- forward -----------------------------------------------------------------------------------
 
 cdef enum: OUT, PICKED, INDEX, X, MEAN, VARIANCE, GAMMA, BETA
-cdef enum: SCALE, POOL              # phases; in the workspace: the scale, then the signs of gamma
+cdef enum: SIGNS, PICK, SCALE, NORMALISE    # phases; in the workspace: the signs of gamma, the scale
 
 
 cdef int64_t forward_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
     cdef Pool pool = forward_pool(op)
-    if phase == SCALE:
-        return ceil_divide(pool.C, SPAN)
-    return forward_piece_count(&pool, op_rows(op, context))
+    cdef int64_t images = op_rows(op, context)
+    if phase == SIGNS and op.arguments[GAMMA] == NULL:
+        return 0
+    if phase == PICK:
+        return image_pieces(images, pool.P, window_width(&pool))
+    if phase == NORMALISE:
+        return image_pieces(images, pool.P, pool.Q * pool.C)
+    return ceil_divide(pool.C, SPAN)
+
+
+cdef int64_t forward_groups(const Op *op, const Context *context) noexcept nogil:
+    cdef Pool pool = forward_pool(op)
+    cdef int64_t images = op_rows(op, context)
+    return common_groups(images, image_groups(images, pool.P, window_width(&pool)))
 
 
 cdef void forward_piece(
     const Op *op, const Context *context, int phase, int64_t piece
 ) noexcept nogil:
     cdef Pool pool = forward_pool(op)
-    cdef int64_t first, rows, at, width = pool.Q * pool.C
-    if phase == SCALE:
-        first = piece * SPAN
-        at = first * op.itemsize
-        rows = smaller(SPAN, pool.C - first)
-        op.bodies.norm.batch_scale(
-            channels_of(op, 0) + at, op.arguments[VARIANCE] + at,
-            shifted(op.arguments[GAMMA], at), op.options[EPSILON].number, rows)
+    cdef ImageRows rows
+    cdef int64_t images = op_rows(op, context), width = pool.Q * pool.C
+    cdef int64_t at = piece * SPAN * op.itemsize, channels = smaller(SPAN, pool.C - piece * SPAN)
+    if phase == SIGNS:
+        op.bodies.pooling.signs(channels_of(op, 0) + at, op.arguments[GAMMA] + at, channels)
+    elif phase == PICK:
+        rows = image_rows(images, pool.P, window_width(&pool), piece)
         if op.arguments[GAMMA] != NULL:
-            op.bodies.pooling.signs(channels_of(op, 1) + at, op.arguments[GAMMA] + at, rows)
-        return
-    first = piece * forward_rows(&pool)
-    rows = smaller(forward_rows(&pool), op_rows(op, context) * pool.P - first)
-    if op.arguments[GAMMA] != NULL:
-        op.bodies.pooling.extreme_forward(
-            op.arguments[PICKED], op.arguments[INDEX], op.arguments[X], channels_of(op, 1), &pool,
-            first, rows)
+            op.bodies.pooling.extreme_forward(
+                op.arguments[PICKED], op.arguments[INDEX], op.arguments[X], channels_of(op, 0),
+                &pool, rows.first, rows.count)
+        else:
+            op.bodies.pooling.max_forward(
+                op.arguments[PICKED], op.arguments[INDEX], op.arguments[X], &pool, rows.first,
+                rows.count)
+    elif phase == SCALE:
+        op.bodies.norm.batch_scale(
+            channels_of(op, 1) + at, op.arguments[VARIANCE] + at,
+            shifted(op.arguments[GAMMA], at), op.options[EPSILON].number, channels)
     else:
-        op.bodies.pooling.max_forward(
-            op.arguments[PICKED], op.arguments[INDEX], op.arguments[X], &pool, first, rows)
-    normalise(op, first * pool.Q, rows * pool.Q)
-    run_tails(op, context, first * width, 1, rows * width, rows * width)
+        rows = image_rows(images, pool.P, width, piece)
+        normalise(op, rows.first * pool.Q, rows.count * pool.Q)
+        run_tails(op, context, rows.first * width, 1, rows.count * width, rows.count * width)
 
 
 cdef void normalise(const Op *op, int64_t first, int64_t rows) noexcept nogil:
@@ -89,17 +101,17 @@ cdef void normalise(const Op *op, int64_t first, int64_t rows) noexcept nogil:
         to = first * C * op.itemsize + at
         op.bodies.norm.batch_forward(
             op.arguments[OUT] + to, op.arguments[PICKED] + to, op.arguments[MEAN] + at,
-            channels_of(op, 0) + at, shifted(op.arguments[BETA], at), rows,
+            channels_of(op, 1) + at, shifted(op.arguments[BETA], at), rows,
             panel_start(C, panel + 1) - column, C, False)
 
 
 cdef double forward_cost(const Op *op, const Context *context, int phase) noexcept nogil:
     cdef Pool pool = forward_pool(op)
     cdef double elements = <double> pool.P * pool.Q * pool.C
-    if phase == SCALE:
+    if phase == SIGNS or phase == SCALE:
         return 2.0 * pool.C
     return op_rows(op, context) * elements * op.itemsize / 4 * (
-        0.1 * pool.pool_height * pool.pool_width + 0.2)
+        0.1 * pool.pool_height * pool.pool_width if phase == PICK else 0.2)
 
 
 cdef size_t forward_workspace(const Op *op, int64_t rows) noexcept nogil:
@@ -113,23 +125,24 @@ cdef enum: BACKWARD_X = 6, BACKWARD_MEAN, BACKWARD_VARIANCE, BACKWARD_GAMMA
 cdef enum: SUM, MERGE, SPREAD                           # phases
 cdef enum: BY_SCALE, CENTER, SLOPE, SUMS                # arrays in the workspace
 
-# grad_x is what the layer before reads next: it goes past the caches only where it is so many times
-# larger than what leaves them otherwise.
-cdef enum: SOON = 8
-
-
 cdef int64_t pooled_rows(const Pool *pool, int64_t images) noexcept nogil:
     return images * pool.P * pool.Q
 
 
 cdef int64_t backward_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
     cdef Pool pool = backward_pool(op)
-    cdef int64_t images = op_rows(op, context), width = pool.W * pool.C
+    cdef int64_t images = op_rows(op, context)
     if phase == SUM:
         return block_count(pooled_rows(&pool, images), pool.C) * panel_count(pool.C)
     if phase == MERGE:
         return ceil_divide(pool.C, NORM_MERGE)
-    return ceil_divide(images * pool.H, rows_in_span(width)) if width > 0 else 0
+    return image_pieces(images, pool.H, pool.W * pool.C)
+
+
+cdef int64_t backward_groups(const Op *op, const Context *context) noexcept nogil:
+    cdef Pool pool = backward_pool(op)
+    cdef int64_t images = op_rows(op, context)
+    return common_groups(images, image_groups(images, pool.H, pool.W * pool.C))
 
 
 cdef void backward_sums(
@@ -161,26 +174,11 @@ cdef void backward_merge(
 cdef void backward_spread(
     const Op *op, const Pool *pool, int64_t images, int64_t piece
 ) noexcept nogil:
-    cdef double room[SPAN]
-    cdef int64_t width = pool.W * pool.C, rows = rows_in_span(width), first = piece * rows
-    cdef int64_t bytes = first * width * op.itemsize, panel, column, at
-    cdef int64_t rows_in_all = images * pool.H * pool.W
-    cdef char *grad_x = op.arguments[GRAD_X] + bytes
-    cdef char *grad = <char *> room if width <= SPAN else grad_x    # a long row: in place
-    rows = smaller(rows, images * pool.H - first)
-    # rows of an array are counted from its beginning, where the room's would have to be
-    op.bodies.pooling.max_backward(
-        <char *> (<size_t> grad - <size_t> bytes), op.arguments[GRAD_OUT],
-        op.arguments[SAVED_INDEX], pool, first, rows)
-    for panel in range(panel_count(pool.C)):
-        column = panel_start(pool.C, panel)
-        at = column * op.itemsize
-        op.bodies.norm.batch_backward(
-            grad_x + at, grad + at, op.arguments[BACKWARD_X] + bytes + at,
-            op.arguments[BACKWARD_MEAN] + at, channels_of(op, BY_SCALE) + at,
-            channels_of(op, CENTER) + at, channels_of(op, SLOPE) + at, rows * pool.W,
-            panel_start(pool.C, panel + 1) - column, pool.C,
-            width <= SPAN and is_far(rows_in_all // SOON, pool.C, op.itemsize))
+    cdef ImageRows rows = image_rows(images, pool.H, pool.W * pool.C, piece)
+    op.bodies.pooling.norm_max_backward(
+        op.arguments[GRAD_X], op.arguments[GRAD_OUT], op.arguments[SAVED_INDEX],
+        op.arguments[BACKWARD_X], op.arguments[BACKWARD_MEAN], channels_of(op, BY_SCALE),
+        channels_of(op, CENTER), channels_of(op, SLOPE), pool, rows.first, rows.count)
 
 
 cdef void backward_piece(
@@ -213,7 +211,8 @@ cdef size_t backward_workspace(const Op *op, int64_t images) noexcept nogil:
 
 
 cdef Kernel forward_kernel
-forward_kernel.phases = 2
+forward_kernel.phases = 4
+forward_kernel.row_groups, forward_kernel.by_rows = forward_groups, PICK
 forward_kernel.pieces = forward_pieces
 forward_kernel.run_piece = forward_piece
 forward_kernel.cost = forward_cost
@@ -225,6 +224,7 @@ register(
 
 cdef Kernel backward_kernel
 backward_kernel.phases = 3
+backward_kernel.row_groups, backward_kernel.by_rows = backward_groups, SPREAD
 backward_kernel.pieces = backward_pieces
 backward_kernel.run_piece = backward_piece
 backward_kernel.cost = backward_cost

@@ -24,8 +24,8 @@ from fastdl.kernels.norm cimport (
     NORM_MERGE, merge_moments, moments_size, panel_count, panel_start, write_moments,
 )
 from fastdl.kernels.runner cimport (
-    SPAN, Context, Convolution, ConvolutionBlock, ConvolutionPart, Kernel, Op, ceil_divide, op_rows,
-    register, run_tails, smaller,
+    SPAN, Context, Convolution, ConvolutionBlock, ConvolutionPart, Kernel, Op, ceil_divide,
+    common_groups, op_rows, register, run_tails, smaller,
 )
 
 
@@ -48,8 +48,9 @@ cdef enum:
 # A piece is worth some nanoseconds of work. FEW pieces of them keep threads evenly busy.
 cdef enum: PIECE_NANOSECONDS = 10000, FEW_PIECES = 16
 
-# Those of a weight's gradient cost more: each leaves a part that another thread may have to merge.
-cdef enum: WEIGHT_PIECES = 8, LONG_PIECE_NANOSECONDS = 1000000
+# Those of a weight's gradient cost more: each leaves a part that another thread may have to merge. But
+# what one reads should still be in the cache, if it was made just before.
+cdef enum: WEIGHT_PIECES = 8, LONG_PIECE_NANOSECONDS = 1000000, LONG_PIECE_BYTES = 600000
 
 # So many images of fewer pixels make a piece.
 cdef enum: SMALL_IMAGES = 6, SMALL_PIXELS = 256
@@ -162,6 +163,14 @@ cdef int64_t convolve_pieces(const Op *op, const Context *context, int phase) no
     return block_count(op, &c, images)
 
 
+cdef int64_t convolve_groups(const Op *op, const Context *context) noexcept nogil:
+    cdef Convolution c = shape_of(op)
+    cdef int64_t images = op_rows(op, context)
+    if block_count(op, &c, images) == 0:
+        return 1
+    return common_groups(images, grid_of(op, &c, images).images)
+
+
 cdef void convolve_piece(
     const Op *op, const Context *context, int phase, int64_t piece
 ) noexcept nogil:
@@ -263,24 +272,35 @@ cdef struct Cut:
     int64_t images      # and the images
 
 
+cdef int64_t even_parts(int64_t images, int64_t parts) noexcept nogil:
+    """So many, or fewer that are equal: other ops can then go through the images together with this."""
+    cdef int64_t even = parts
+    while even > 1 and images % even != 0:
+        even -= 1
+    return even if 2 * even > parts else parts
+
+
 cdef Cut cut_of(const Op *op, const Convolution *c, int64_t images) noexcept nogil:
-    """About WEIGHT_PIECES pieces, or FEW_PIECES of much work, cut such that least is read and written:
-    each group of images has a place for the whole gradient, each part of the columns reads all of
-    x."""
+    """About WEIGHT_PIECES pieces, or FEW_PIECES of much work or many bytes, cut such that least is
+    read and written: each group of images has a place for the whole gradient, each part of the columns
+    reads all of x."""
     cdef Cut cut
     cdef double work = nanoseconds(op, c, images)
+    cdef double image = <double> images * c.rows.input * c.columns.input * c.C
+    cdef double outputs = <double> images * c.rows.output * c.columns.output * c.O
+    cdef double long_pieces = max(
+        work / LONG_PIECE_NANOSECONDS, (image + outputs) * op.itemsize / LONG_PIECE_BYTES)
     cdef int64_t pieces = max(
         smaller(WEIGHT_PIECES, 1 + <int64_t> (work / PIECE_NANOSECONDS)),
-        smaller(FEW_PIECES, <int64_t> (work / LONG_PIECE_NANOSECONDS)))
+        <int64_t> min(<double> FEW_PIECES, long_pieces))
     cdef int64_t most = smaller(
         images, images * c.rows.output * c.columns.output // LEAST_PIXELS), columns, parts
     cdef int64_t groups = groups_of(c)
-    cdef double image = <double> images * c.rows.input * c.columns.input * c.C
     cdef double gradient = <double> kernel_rows(c) * c.O, touched, least = -1
     cut.panels = op.bodies.convolution.weight_panels(c.O // c.groups)
     cut.columns, cut.images = 1, 1
     for columns in range(1, smaller(pieces, cut.panels) + 1):
-        parts = max(1, smaller(most, pieces // (columns * groups)))
+        parts = even_parts(images, max(1, smaller(most, pieces // (columns * groups))))
         touched = image * columns + (2 * gradient * parts if parts > 1 else 0)
         if 2 * parts * columns * groups > smaller(pieces, most * cut.panels * groups) and (
                 least < 0 or touched < least):
@@ -299,6 +319,14 @@ cdef int64_t weights_pieces(const Op *op, const Context *context, int phase) noe
     if phase == SUM:
         return cut.images * groups_of(&c) * cut.columns
     return ceil_divide(total, SPAN) if cut.images > 1 or op.tail != NULL else 0
+
+
+cdef int64_t weights_groups(const Op *op, const Context *context) noexcept nogil:
+    cdef Convolution c = shape_of(op)
+    cdef int64_t images = op_rows(op, context)
+    if kernel_rows(&c) * c.O == 0:
+        return 1
+    return common_groups(images, cut_of(op, &c, images).images)
 
 
 cdef void weights_piece(
@@ -357,12 +385,14 @@ for kind in range(KINDS):
     if kind == BACKWARD_WEIGHT or kind == TRANSPOSE_BACKWARD_WEIGHT:
         kernels[kind].pieces = weights_pieces
         kernels[kind].run_piece = weights_piece
+        kernels[kind].row_groups, kernels[kind].by_rows = weights_groups, SUM
         kernels[kind].cost = weights_cost
         kernels[kind].workspace = weights_workspace
     else:
         kernels[kind].phases = 3 if kind == STATISTICS else 2
         kernels[kind].pieces = convolve_pieces
         kernels[kind].run_piece = convolve_piece
+        kernels[kind].row_groups, kernels[kind].by_rows = convolve_groups, APPLY
         kernels[kind].cost = convolve_cost
         kernels[kind].workspace = convolve_workspace
 

@@ -170,13 +170,13 @@ cdef Kernel[4] kernels
 kernels[0] = Kernel(
     phases=1, pieces=pad_pieces, run_piece=pad_piece, cost=pad_cost, workspace=NULL, span=NULL,
     tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0, variant=0, backwards=0,
-    reads=0, adds=0)
+    reads=0, adds=0, row_groups=NULL, by_rows=0)
 kernels[1] = kernels[0]
 kernels[1].run_piece = pad_backward_piece
 kernels[2] = Kernel(
     phases=1, pieces=interpolate_pieces, run_piece=interpolate_piece, cost=interpolate_cost,
     workspace=NULL, span=NULL, tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0, variant=0, backwards=0,
-    reads=0, adds=0)
+    reads=0, adds=0, row_groups=NULL, by_rows=0)
 kernels[3] = kernels[2]
 kernels[3].run_piece = interpolate_backward_piece
 

@@ -76,6 +76,11 @@ typedef struct {
     /* Bit a: as a tail, the op reads argument a at every element, and nobody has just written it. */
     int reads;
     int adds; /* whether the op is out = a + b: a product can do that of such a tail */
+    /* Of an op one of whose phases, `by_rows`, goes through the rows of the batch in order: into how many
+     * groups of equally many rows, none of them cut, equal numbers of its pieces divide. A divisor of that
+     * does too. NULL: there is no such phase. */
+    int64_t (*row_groups)(const Op *op, const Context *context);
+    int by_rows;
 } Kernel;
 
 /* Step, seed and learning rate of an op that has its own, and the kernel that is to see them. */
@@ -92,6 +97,7 @@ struct Op {
     const Op *tail;                /* elementwise op to run on each finished tile; chained */
     const Loop *loop;              /* for an op that stands for a loop over others; else NULL */
     void *workspace;
+    int64_t chain;                 /* this op and so many after it may go through the rows together */
     int64_t itemsize;              /* of the float type: 4 or 8 */
     int64_t rows_per_item;         /* B is this times context->rows ... */
     int64_t fixed_rows;            /* ... or, where that is 0, this; without B: the first letter */
@@ -161,12 +167,14 @@ struct Stage {
     int moves; /* whether the op's arguments are others each time */
     int64_t pieces;
     void (*run)(const Stage *stage, const Context *context); /* all of it, on one thread; NULL: a loop */
+    int chain;      /* so many stages that follow go through the rows of the batch together with this one, */
+    int64_t groups; /* in so many groups */
     Ready *ready;
 };
 
 /* Runs stages on one thread, as far as the first loop; returns where that, or the end, is. */
 static inline const Stage *run_to_loop(const Stage *stage, const Stage *end, const Context *context) {
-    for (; stage < end && stage->run; stage++) stage->run(stage, context);
+    for (; stage < end && stage->run; stage += 1 + stage->chain) stage->run(stage, context);
     return stage;
 }
 
@@ -204,6 +212,16 @@ enum { SPAN = 4096 };
 
 /* Whether a cache line begins there. */
 static inline int starts_line(const void *p) { return (uintptr_t)p % 64 == 0; }
+
+/* Equal groups into which `a` and `b` both divide. */
+static inline int64_t common_groups(int64_t a, int64_t b) {
+    while (b) {
+        const int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
 
 static inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

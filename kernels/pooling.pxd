@@ -43,11 +43,42 @@ cdef inline Pool backward_pool(const Op *op) noexcept nogil:
     return pool
 
 
-cdef inline int64_t forward_rows(const Pool *pool) noexcept nogil:
-    """Rows of what is pooled that a piece takes."""
-    return rows_in_span(smaller(pool.stride_height, pool.pool_height) * pool.W * pool.C)
+# Rows of images that a piece takes: some of one image, or whole images.
+cdef struct ImageRows:
+    int64_t first, count    # counted through all images
 
 
-cdef inline int64_t forward_piece_count(const Pool *pool, int64_t images) noexcept nogil:
-    """Pieces are rows of windows, counted through all images."""
-    return ceil_divide(images * pool.P, forward_rows(pool)) if pool.Q * pool.C > 0 else 0
+cdef inline int64_t parts_of_image(int64_t height, int64_t width) noexcept nogil:
+    """Into how many pieces an image is cut; 1: several may make one."""
+    return ceil_divide(height, rows_in_span(width))
+
+
+cdef inline int64_t image_groups(int64_t images, int64_t height, int64_t width) noexcept nogil:
+    """Pieces that hold whole images, and as many, where images are cut."""
+    if height * width == 0:
+        return 0
+    if parts_of_image(height, width) > 1:
+        return images
+    return ceil_divide(images, rows_in_span(width) // height)
+
+
+cdef inline int64_t image_pieces(int64_t images, int64_t height, int64_t width) noexcept nogil:
+    return image_groups(images, height, width) * parts_of_image(height, width)
+
+
+cdef inline ImageRows image_rows(
+    int64_t images, int64_t height, int64_t width, int64_t piece
+) noexcept nogil:
+    cdef ImageRows rows
+    cdef int64_t parts = parts_of_image(height, width)
+    cdef int64_t groups = image_groups(images, height, width)
+    cdef int64_t group = piece // parts, part = piece % parts
+    cdef int64_t first = images * group // groups, end = images * (group + 1) // groups
+    rows.first = first * height + height * part // parts
+    rows.count = (end - 1) * height + height * (part + 1) // parts - rows.first
+    return rows
+
+
+cdef inline int64_t window_width(const Pool *pool) noexcept nogil:
+    """Elements of x that a row of windows takes."""
+    return smaller(pool.stride_height, pool.pool_height) * pool.W * pool.C if pool.Q > 0 else 0

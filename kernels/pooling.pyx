@@ -1,8 +1,8 @@
 """Pooling: the largest element or the mean of each window, and their gradients.
 
-Shapes: x and grad_x are (B, H, W, C), out, index and grad_out (B, P, Q, C). Pieces are groups of
-rows, of about SPAN elements of x: a forward's of rows of out, counted through all images, a
-backward's of rows of grad_x. Each writes only those. A forward reads x once where windows do not
+Shapes: x and grad_x are (B, H, W, C), out, index and grad_out (B, P, Q, C). Pieces are rows of an
+image, or whole images, of about SPAN elements of x: a forward's of rows of out, a backward's of rows
+of grad_x. Each writes only those. A forward reads x once where windows do not
 overlap, and writes out and index (6 bytes for each element of x in float32, with 2 x 2 windows);
 a backward reads grad_out and index and writes grad_x (again 6). A maximum needs about five
 operations an element, a mean one.
@@ -15,12 +15,19 @@ from fastdl.kernels.runner cimport (
     Kernel,
     Op,
     Pool,
-    ceil_divide,
+    common_groups,
     op_rows,
     register,
-    rows_in_span,
     run_tails,
-    smaller,
+)
+from fastdl.kernels.pooling cimport (
+    ImageRows,
+    backward_pool,
+    forward_pool,
+    image_groups,
+    image_pieces,
+    image_rows,
+    window_width,
 )
 
 
@@ -32,22 +39,28 @@ cdef enum: GRAD_X, GRAD_OUT, SAVED_INDEX            # backward
 
 cdef int64_t forward_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
     cdef Pool pool = forward_pool(op)
-    return forward_piece_count(&pool, op_rows(op, context))
+    return image_pieces(op_rows(op, context), pool.P, window_width(&pool))
+
+
+cdef int64_t forward_groups(const Op *op, const Context *context) noexcept nogil:
+    cdef Pool pool = forward_pool(op)
+    cdef int64_t images = op_rows(op, context)
+    return common_groups(images, image_groups(images, pool.P, window_width(&pool)))
 
 
 cdef void forward_piece(
     const Op *op, const Context *context, int phase, int64_t piece
 ) noexcept nogil:
     cdef Pool pool = forward_pool(op)
-    cdef int64_t first = piece * forward_rows(&pool), width = pool.Q * pool.C
-    cdef int64_t rows = smaller(forward_rows(&pool), op_rows(op, context) * pool.P - first)
+    cdef int64_t width = pool.Q * pool.C
+    cdef ImageRows rows = image_rows(op_rows(op, context), pool.P, window_width(&pool), piece)
     if op.kernel.variant == MAX:
         op.bodies.pooling.max_forward(
-            op.arguments[OUT], op.arguments[INDEX], op.arguments[X], &pool, first, rows)
+            op.arguments[OUT], op.arguments[INDEX], op.arguments[X], &pool, rows.first, rows.count)
     else:
         op.bodies.pooling.average_forward(
-            op.arguments[OUT], op.arguments[AVERAGE_X], &pool, first, rows)
-    run_tails(op, context, first * width, 1, rows * width, rows * width)
+            op.arguments[OUT], op.arguments[AVERAGE_X], &pool, rows.first, rows.count)
+    run_tails(op, context, rows.first * width, 1, rows.count * width, rows.count * width)
 
 
 cdef double forward_cost(const Op *op, const Context *context, int phase) noexcept nogil:
@@ -59,25 +72,28 @@ cdef double forward_cost(const Op *op, const Context *context, int phase) noexce
 # --- backward ----------------------------------------------------------------------------------
 
 cdef int64_t backward_pieces(const Op *op, const Context *context, int phase) noexcept nogil:
-    cdef int64_t width = op.sizes[1] * op.sizes[2]
-    if width == 0:
-        return 0
-    return ceil_divide(op_rows(op, context) * op.sizes[0], rows_in_span(width))
+    cdef Pool pool = backward_pool(op)
+    return image_pieces(op_rows(op, context), pool.H, pool.W * pool.C)
+
+
+cdef int64_t backward_groups(const Op *op, const Context *context) noexcept nogil:
+    cdef Pool pool = backward_pool(op)
+    cdef int64_t images = op_rows(op, context)
+    return common_groups(images, image_groups(images, pool.H, pool.W * pool.C))
 
 
 cdef void backward_piece(
     const Op *op, const Context *context, int phase, int64_t piece
 ) noexcept nogil:
     cdef Pool pool = backward_pool(op)
-    cdef int64_t rows = rows_in_span(pool.W * pool.C), first = piece * rows
-    rows = smaller(rows, op_rows(op, context) * pool.H - first)
+    cdef ImageRows rows = image_rows(op_rows(op, context), pool.H, pool.W * pool.C, piece)
     if op.kernel.variant == MAX:
         op.bodies.pooling.max_backward(
             op.arguments[GRAD_X], op.arguments[GRAD_OUT], op.arguments[SAVED_INDEX], &pool,
-            first, rows)
+            rows.first, rows.count)
     else:
         op.bodies.pooling.average_backward(
-            op.arguments[GRAD_X], op.arguments[GRAD_OUT], &pool, first, rows)
+            op.arguments[GRAD_X], op.arguments[GRAD_OUT], &pool, rows.first, rows.count)
 
 
 cdef double backward_cost(const Op *op, const Context *context, int phase) noexcept nogil:
@@ -87,34 +103,29 @@ cdef double backward_cost(const Op *op, const Context *context, int phase) noexc
     return op_rows(op, context) * elements * op.kernel.nanoseconds * op.itemsize / 4
 
 
-cdef enum: MAX, AVERAGE
+cdef enum: MAX, AVERAGE, KINDS
 
-cdef Kernel max_forward_kernel = Kernel(
-    phases=1, pieces=forward_pieces, run_piece=forward_piece, cost=forward_cost, workspace=NULL,
-    span=NULL, tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0.1, variant=MAX, backwards=0,
-    reads=0, adds=0)
-cdef Kernel max_backward_kernel = Kernel(
-    phases=1, pieces=backward_pieces, run_piece=backward_piece, cost=backward_cost,
-    workspace=NULL, span=NULL, tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0.05, variant=MAX, backwards=0,
-    reads=0, adds=0)
-cdef Kernel average_forward_kernel = Kernel(
-    phases=1, pieces=forward_pieces, run_piece=forward_piece, cost=forward_cost, workspace=NULL,
-    span=NULL, tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0.1, variant=AVERAGE, backwards=0,
-    reads=0, adds=0)
-cdef Kernel average_backward_kernel = Kernel(
-    phases=1, pieces=backward_pieces, run_piece=backward_piece, cost=backward_cost,
-    workspace=NULL, span=NULL, tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0.05, variant=AVERAGE, backwards=0,
-    reads=0, adds=0)
+cdef Kernel forward_kernels[KINDS]
+cdef Kernel backward_kernels[KINDS]
+for kind in range(KINDS):
+    forward_kernels[kind].variant = backward_kernels[kind].variant = kind
+    forward_kernels[kind].phases = backward_kernels[kind].phases = 1
+    forward_kernels[kind].nanoseconds, backward_kernels[kind].nanoseconds = 0.1, 0.05
+    forward_kernels[kind].pieces, backward_kernels[kind].pieces = forward_pieces, backward_pieces
+    forward_kernels[kind].run_piece, backward_kernels[kind].run_piece = forward_piece, backward_piece
+    forward_kernels[kind].cost, backward_kernels[kind].cost = forward_cost, backward_cost
+    forward_kernels[kind].row_groups = forward_groups
+    backward_kernels[kind].row_groups = backward_groups
 
 register(
-    "max_pool_forward", &max_forward_kernel, "out index x",
+    "max_pool_forward", &forward_kernels[MAX], "out index x",
     "pool_height pool_width stride_height stride_width padding")
 register(
-    "max_pool_backward", &max_backward_kernel, "grad_x grad_out index",
+    "max_pool_backward", &backward_kernels[MAX], "grad_x grad_out index",
     "pool_height pool_width stride_height stride_width padding")
 register(
-    "average_pool_forward", &average_forward_kernel, "out x",
+    "average_pool_forward", &forward_kernels[AVERAGE], "out x",
     "pool_height pool_width stride_height stride_width padding")
 register(
-    "average_pool_backward", &average_backward_kernel, "grad_x grad_out",
+    "average_pool_backward", &backward_kernels[AVERAGE], "grad_x grad_out",
     "pool_height pool_width stride_height stride_width padding")

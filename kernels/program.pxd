@@ -58,6 +58,7 @@ cdef class Program:
     cdef int copies_for                 # threads that the loops have copies of their ops for
     cdef int stage_room
     cdef size_t workspace_bytes
+    cdef size_t *scratch                # of each op, in bytes: the most that it has needed
     cdef Plan plan_
     cdef int planned_threads
     cdef Pace pace

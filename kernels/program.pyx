@@ -61,10 +61,14 @@ cdef class Program:
     roomy : bool
         Whether behind each array that an op writes is room to the end of its cache line, where zeros
         may be written.
+    together : list of int, optional
+        Of each op (without tails), how many that follow may go through the rows together with it: see
+        fastdl/row_chains.py. They then have scratch memory side by side.
     """
 
     def __cinit__(self, int64_t capacity, list steps not None, list feeds not None,
-                  list fetches not None, cnp.ndarray totals not None, bint roomy=False):
+                  list fetches not None, cnp.ndarray totals not None, bint roomy=False,
+                  object together=()):
         cdef int i, n = 0
         if capacity < 1:
             raise ValueError(f"Program: capacity must be at least 1, got {capacity}")
@@ -82,7 +86,10 @@ cdef class Program:
         self.ops = <Op *> calloc(self.feeds + self.heads + self.fetches + 1, sizeof(Op))
         self.tails = <Op *> calloc(len(steps) - self.heads + 1, sizeof(Op))
         self.loops = <Loop *> calloc(sum(len(step) == 3 for step in steps) + 1, sizeof(Loop))
-        if self.ops == NULL or self.tails == NULL or self.loops == NULL:
+        self.scratch = <size_t *> calloc(
+            self.feeds + self.heads + self.fetches + 1, sizeof(size_t))
+        if (self.ops == NULL or self.tails == NULL or self.loops == NULL
+                or self.scratch == NULL):
             raise MemoryError("Program: no memory for the ops")
 
         self.sources = <Feed *> calloc(self.feeds + 1, sizeof(Feed))
@@ -93,6 +100,8 @@ cdef class Program:
             gather_into(&self.ops[n], &self.sources[i], buffer, capacity)
             n += 1
         self.add_steps(steps, &self.ops[n], self.tails)
+        for i, count in enumerate(together):
+            self.ops[n + i].chain = count
         n += self.heads
         for buffer in fetches:
             scatter_from(&self.ops[n], buffer, capacity)
@@ -119,6 +128,7 @@ cdef class Program:
             free(self.loops[i].ready)
             free(self.loops[i].row_bytes)
         free(self.loops)
+        free(self.scratch)
         free(self.ops)
         free(self.tails)
         if self.sources != NULL:
@@ -434,21 +444,27 @@ cdef class Program:
         """Makes the scratch memory, one for all ops, large enough for batches of this length."""
         cdef Context context
         cdef size_t needed
-        cdef void *memory
+        cdef void *memory = self.ops[0].workspace
+        cdef bint grown = False
         cdef int i, ops = self.feeds + self.heads + self.fetches
         memset(&context, 0, sizeof(context))
         context.rows = rows
-        needed = most_workspace(self.ops, ops, &context)
+        for i in range(ops):
+            needed = op_workspace(&self.ops[i], &context)
+            grown |= needed > self.scratch[i]
+            self.scratch[i] = max(self.scratch[i], needed)
+        needed = place_workspace(self.ops, self.scratch, ops, NULL)
         for i in range(self.loop_count):
             needed = max(needed, self.loop_workspace(&self.loops[i], &context))
         if needed > self.workspace_bytes:
             memory = allocate(needed)
             free(self.ops[0].workspace)
-            set_workspace(self.ops, ops, memory)
             for i in range(self.loop_count):
                 set_workspace(self.loops[i].ops, self.loops[i].heads, memory)
-            self.workspace_bytes = needed
+            self.workspace_bytes, grown = needed, True
+        if grown:
             self.plan_.rows[ANSWER] = 0     # its stages know the old memory
+            place_workspace(self.ops, self.scratch, ops, <char *> memory)
         return 0
 
     cdef size_t loop_workspace(self, Loop *loop, Context *context) noexcept nogil:
@@ -680,9 +696,31 @@ cdef size_t most_workspace(const Op *ops, int count, const Context *context) noe
     cdef size_t needed = 0
     cdef int i
     for i in range(count):
-        if ops[i].kernel.workspace != NULL:
-            needed = max(needed, ops[i].kernel.workspace(&ops[i], op_rows(&ops[i], context)))
+        needed = max(needed, op_workspace(&ops[i], context))
     return needed
+
+
+cdef size_t op_workspace(const Op *op, const Context *context) noexcept nogil:
+    return 0 if op.kernel.workspace == NULL else op.kernel.workspace(op, op_rows(op, context))
+
+
+cdef size_t place_workspace(
+    Op *ops, const size_t *scratch, int count, char *memory
+) noexcept nogil:
+    """Gives ops their parts of this memory, those of a chain side by side; NULL: only says how much
+    it must be."""
+    cdef size_t at = 0, most = 0
+    cdef int64_t chained = 0
+    cdef int i
+    for i in range(count):
+        if chained == 0:
+            at, chained = 0, ops[i].chain + 1
+        if memory != NULL:
+            ops[i].workspace = memory + at
+        at += <size_t> ceil_divide(scratch[i], CACHE_LINE) * CACHE_LINE
+        most = max(most, at)
+        chained -= 1
+    return most
 
 
 cdef void set_workspace(Op *ops, int count, void *memory) noexcept nogil:

@@ -110,11 +110,11 @@ cdef void scatter_piece(
 cdef Kernel gather_kernel = Kernel(
     phases=1, pieces=row_pieces, run_piece=gather_piece, cost=row_cost, workspace=NULL, span=NULL,
     tile=NULL, run_range=NULL, prepare=prepare_gather, nanoseconds=0, variant=0, backwards=0,
-    reads=0, adds=0)
+    reads=0, adds=0, row_groups=NULL, by_rows=0)
 cdef Kernel scatter_kernel = Kernel(
     phases=1, pieces=row_pieces, run_piece=scatter_piece, cost=row_cost, workspace=NULL, span=NULL,
     tile=NULL, run_range=NULL, prepare=NULL, nanoseconds=0, variant=0, backwards=0,
-    reads=0, adds=0)
+    reads=0, adds=0, row_groups=NULL, by_rows=0)
 
 
 cdef bint fits(cnp.ndarray source, cnp.ndarray buffer) noexcept:

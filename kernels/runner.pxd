@@ -199,6 +199,10 @@ cdef extern from "simd/bodies.h" nogil:
         void (*max_backward)(
             void *grad_x, const void *grad_out, const void *index, const Pool *pool,
             int64_t first, int64_t rows) noexcept nogil
+        void (*norm_max_backward)(
+            void *grad_x, const void *grad_out, const void *index, const void *x, const void *mean,
+            const void *scale, const void *center, const void *slope, const Pool *pool,
+            int64_t first, int64_t rows) noexcept nogil
         void (*average_forward)(
             void *out, const void *x, const Pool *pool, int64_t first, int64_t rows) noexcept nogil
         void (*average_backward)(
@@ -385,6 +389,7 @@ cdef extern from "op.h" nogil:
         const Op *tail
         const Loop *loop
         void *workspace
+        int64_t chain
         int64_t itemsize
         int64_t rows_per_item
         int64_t fixed_rows
@@ -412,6 +417,8 @@ cdef extern from "op.h" nogil:
         void (*tile)(
             const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count,
             int64_t stride) noexcept nogil
+        int64_t (*row_groups)(const Op *op, const Context *context) noexcept nogil
+        int by_rows
 
     ctypedef struct Moving:
         int op, argument
@@ -448,6 +455,8 @@ cdef extern from "op.h" nogil:
         bint moves
         int64_t pieces
         void (*run)(const Stage *stage, const Context *context) noexcept nogil
+        int chain
+        int64_t groups
         Ready *ready
 
     const Stage *run_to_loop(const Stage *stage, const Stage *end, const Context *context)
@@ -456,6 +465,7 @@ cdef extern from "op.h" nogil:
         const Op *op, const Context *context, int phase, int64_t first, int64_t end)
     bint starts_line(const void *p)
     int64_t ceil_divide(int64_t a, int64_t b)
+    int64_t common_groups(int64_t a, int64_t b)
     void run_tails(
         const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count,
         int64_t stride)

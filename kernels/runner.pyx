@@ -4,8 +4,8 @@ A run is a list of ops. Each op is phases, each phase a number of independent pi
 the problem's size alone, so results are the same bits for any number of threads, whoever computes a
 piece. A thread takes a contiguous share of the pieces; where that is long work, one that is done with
 its share takes pieces off the far end of another's. All threads walk the same list: a barrier stands
-between two phases where either of them uses more than one thread. With one thread it is a plain loop
-that never enters OpenMP.
+between two phases where either of them uses more than one thread, but not within a chain (see below).
+With one thread it is a plain loop that never enters OpenMP.
 """
 
 import os
@@ -236,28 +236,46 @@ cdef int register_elementwise(
 cdef int plan(
     const Op *ops, int count, const Context *context, int threads, double grain, Stage *stages
 ) noexcept nogil:
-    cdef int n = 0, i, k, phase
-    cdef int64_t pieces, use
-    cdef double cost
-    for i in range(count):
+    cdef int n = 0, i = 0, k
+    cdef int64_t groups
+    while i < count:
         if is_staged(&ops[i], context):
             stages[n].op, stages[n].phase, stages[n].threads = &ops[i], 0, 1
-            stages[n].run, stages[n].lent = NULL, False
+            stages[n].run, stages[n].lent, stages[n].chain = NULL, False, 0
             stages[n].pieces = 0 if ops[i].loop.iterations == 0 else plan(
                 ops[i].loop.ops, ops[i].loop.heads, context, threads, grain, &stages[n + 1])
             for k in range(n + 1, n + 1 + <int> stages[n].pieces):
                 stages[n].threads = max(stages[n].threads, stages[k].threads)
             n += 1 + <int> stages[n].pieces
+            i += 1
             continue
-        for phase in range(ops[i].kernel.phases):
-            pieces = ops[i].kernel.pieces(&ops[i], context, phase)
-            if pieces == 0:
-                continue
+        groups = chain_groups(&ops[i], context) if i + ops[i].chain < count else 1
+        if groups > 1:
+            n += plan_chain(&ops[i], context, threads, grain, groups, &stages[n])
+            i += <int> ops[i].chain
+        else:
+            n += plan_phases(
+                &ops[i], 0, ops[i].kernel.phases, context, threads, grain, &stages[n])
+        i += 1
+    return n
+
+
+cdef int plan_phases(
+    const Op *op, int phase, int end, const Context *context, int threads, double grain,
+    Stage *stages
+) noexcept nogil:
+    """The stages of an op's phases from this one to end - 1."""
+    cdef int64_t pieces, use
+    cdef double cost
+    cdef int n = 0
+    while phase < end:
+        pieces = op.kernel.pieces(op, context, phase)
+        if pieces > 0:
             use, cost = threads, 0
             if use > 1 and not forced:
-                cost = ops[i].kernel.cost(&ops[i], context, phase)
+                cost = op.kernel.cost(op, context, phase)
                 use = smaller(use, 1 + <int64_t> (cost / grain))
-            stages[n].op = &ops[i]
+            stages[n].op = op
             stages[n].phase = phase
             stages[n].pieces = pieces
             stages[n].threads = <int> smaller(use, pieces)
@@ -265,7 +283,9 @@ cdef int plan(
                 (forced or cost > LENT_NANOSECONDS) and stages[n].threads <= MOST_SHARES
                 and stages[n].threads < pieces <= MOST_SHARED_PIECES)
             stages[n].run = run_piece_alone if pieces == 1 else run_stage
+            stages[n].chain = 0
             n += 1
+        phase += 1
     return n
 
 
@@ -320,7 +340,7 @@ cdef int share_of_stages(
     int busy, bint *worked, const Op *shared, const Op *copies
 ) noexcept nogil:
     cdef int i = 0, share
-    cdef int64_t piece, end
+    cdef int64_t pieces, piece, end
     cdef const Stage *stage
     cdef const Op *op
     if size == 1:
@@ -341,12 +361,14 @@ cdef int share_of_stages(
             busy = share_of_loop(stage, context, team, thread, size, busy, worked)
             i += <int> stage.pieces
             continue
-        piece, end = stage.pieces * thread // share, stage.pieces * (thread + 1) // share
+        pieces = stage.groups if stage.chain > 0 else stage.pieces
+        piece, end = pieces * thread // share, pieces * (thread + 1) // share
         if stage.lent and 1 < share and thread < share:
             team_deal(team, thread, piece, end)
         if share > 1 or busy > 1:
             team_barrier(team, size)
         busy = share
+        i += stage.chain
         if thread >= share:
             continue
         worked[0] = True
@@ -354,12 +376,84 @@ cdef int share_of_stages(
         if share == 1 and copies == NULL:
             stage.run(stage, context)
         elif share == 1 or not stage.lent:
-            run_share(op, context, stage, piece, end)
+            run_some(op, context, stage, piece, end)
         else:
             while team_take(
                     team, thread, share, op.kernel.backwards >> stage.phase & 1, &piece, &end):
-                run_share(op, context, stage, piece, end)
+                run_some(op, context, stage, piece, end)
     return busy
+
+
+cdef inline void run_some(
+    const Op *op, const Context *context, const Stage *stage, int64_t piece, int64_t end
+) noexcept nogil:
+    """Pieces of a stage, or groups of a chain."""
+    if stage.chain > 0:
+        run_groups(stage, context, piece, end)
+    else:
+        run_share(op, context, stage, piece, end)
+
+
+# --- chains ------------------------------------------------------------------------------------
+# Where an op's output is larger than the caches and the ops that follow read it row by row, they go
+# through the rows of the batch together, a group of rows at a time, so that they find it in the cache;
+# and no barrier stands between them. Phases before those that go by rows come first, those after them
+# last; ops between, which do not go by rows, are among these. fastdl/row_chains.py says which ops may.
+
+cdef int64_t chain_groups(const Op *op, const Context *context) noexcept nogil:
+    """Into how many groups of rows all ops of a chain divide; 1: it is none."""
+    cdef int64_t groups = 0, k
+    if op.chain == 0:
+        return 1
+    for k in range(op.chain + 1):
+        if op[k].kernel.row_groups != NULL:
+            if op_rows(&op[k], context) != op_rows(op, context):
+                return 1
+            groups = common_groups(op[k].kernel.row_groups(&op[k], context), groups)
+    return groups
+
+
+cdef int plan_chain(
+    const Op *ops, const Context *context, int threads, double grain, int64_t groups, Stage *stages
+) noexcept nogil:
+    cdef int n = 0, first, k, phase, count = 1 + <int> ops[0].chain
+    for k in range(count):
+        if ops[k].kernel.row_groups != NULL:
+            n += plan_phases(
+                &ops[k], 0, ops[k].kernel.by_rows, context, threads, grain, &stages[n])
+    first = n
+    for k in range(count):
+        if ops[k].kernel.row_groups != NULL:
+            phase = ops[k].kernel.by_rows
+            n += plan_phases(&ops[k], phase, phase + 1, context, threads, grain, &stages[n])
+            stages[first].threads = max(stages[first].threads, stages[n - 1].threads)
+            stages[first].lent = stages[first].lent or stages[n - 1].lent
+    stages[first].chain = n - 1 - first
+    stages[first].groups = groups
+    stages[first].threads = <int> smaller(stages[first].threads, groups)
+    stages[first].lent = stages[first].lent and stages[first].threads < groups
+    stages[first].run = run_chain
+    for k in range(count):
+        phase = 0 if ops[k].kernel.row_groups == NULL else ops[k].kernel.by_rows + 1
+        n += plan_phases(
+            &ops[k], phase, ops[k].kernel.phases, context, threads, grain, &stages[n])
+    return n
+
+
+cdef void run_chain(const Stage *stage, const Context *context) noexcept nogil:
+    run_groups(stage, context, 0, stage.groups)
+
+
+cdef void run_groups(
+    const Stage *stage, const Context *context, int64_t group, int64_t end
+) noexcept nogil:
+    cdef int64_t groups = stage.groups, k
+    while group < end:
+        for k in range(stage.chain + 1):
+            run_share(
+                stage[k].op, context, &stage[k], stage[k].pieces * group // groups,
+                stage[k].pieces * (group + 1) // groups)
+        group += 1
 
 
 # --- loops -------------------------------------------------------------------------------------

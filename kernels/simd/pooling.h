@@ -25,6 +25,11 @@ typedef struct {
                             const Pool *pool, int64_t first, int64_t rows);
     void (*max_backward)(void *grad_x, const void *grad_out, const void *index, const Pool *pool,
                          int64_t first, int64_t rows);
+    /* The gradient by x of a batch norm with a max-pool behind it: max_backward's, and behind it
+     * batch_backward (norm.h), all in one. */
+    void (*norm_max_backward)(void *grad_x, const void *grad_out, const void *index, const void *x,
+                              const void *mean, const void *scale, const void *center,
+                              const void *slope, const Pool *pool, int64_t first, int64_t rows);
     /* of the elements that count; `sum_*`: not divided by their number */
     void (*average_forward)(void *out, const void *x, const Pool *pool, int64_t first,
                             int64_t rows);

@@ -205,6 +205,32 @@ INLINE int64_t line_lead(const real *p, int64_t n) {
     return lead < n ? lead : n;
 }
 
+/* Which lanes of a are larger than those of b, where a NaN is larger than all numbers and nothing is
+ * larger than it; and a in these lanes, b in the others. (GCC makes vectors of comparisons.) */
+#if defined(__AVX512F__) && REAL_BITS == 32
+typedef __mmask16 Larger;
+INLINE Larger larger(vec a, vec b) {
+    const Larger number = _mm512_cmp_ps_mask((__m512)b, (__m512)b, _CMP_ORD_Q);
+    return _mm512_mask_cmp_ps_mask(number, (__m512)a, (__m512)b, _CMP_NLE_UQ);
+}
+INLINE vec pick(Larger m, vec a, vec b) {
+    return (vec)_mm512_mask_blend_ps(m, (__m512)b, (__m512)a);
+}
+#elif defined(__AVX512F__)
+typedef __mmask8 Larger;
+INLINE Larger larger(vec a, vec b) {
+    const Larger number = _mm512_cmp_pd_mask((__m512d)b, (__m512d)b, _CMP_ORD_Q);
+    return _mm512_mask_cmp_pd_mask(number, (__m512d)a, (__m512d)b, _CMP_NLE_UQ);
+}
+INLINE vec pick(Larger m, vec a, vec b) {
+    return (vec)_mm512_mask_blend_pd(m, (__m512d)b, (__m512d)a);
+}
+#else
+typedef ivec Larger;
+INLINE Larger larger(vec a, vec b) { return ~(a <= b) & (b == b); }
+INLINE vec pick(Larger m, vec a, vec b) { return select(m, a, b); }
+#endif
+
 /* The larger, the smaller of two; b where one of them is NaN. (GCC makes three instructions of the
  * comparison, where there is one that means the same.) */
 #if defined(__AVX512F__) && REAL_BITS == 32

@@ -92,6 +92,8 @@ declare(
     backward=("conv2d_backward_input", "conv2d_backward_weight", "dense_backward_bias"),
     tail=_TAIL,
     runs_tails=True,
+    by_rows=True,
+    early=("weight",),
 )
 declare(
     "conv2d_statistics_forward",
@@ -106,6 +108,9 @@ declare(
     *_OPTIONS,
     geometry=_geometry,
     backward=("conv2d_backward_input", "conv2d_backward_weight", "dense_backward_bias"),
+    by_rows=True,
+    early=("weight",),
+    late=("mean", "variance"),
 )
 declare(
     "conv2d_backward_input",
@@ -116,6 +121,8 @@ declare(
     *_OPTIONS,
     geometry=_geometry,
     runs_tails=True,
+    by_rows=True,
+    early=("weight",),
 )
 declare(
     "conv2d_backward_weight",
@@ -126,6 +133,8 @@ declare(
     *_OPTIONS,
     geometry=_geometry,
     runs_tails=True,
+    by_rows=True,
+    late=("grad_weight",),
 )
 declare(
     "conv2d_transpose_forward",
@@ -143,6 +152,8 @@ declare(
     ),
     tail=_TAIL,
     runs_tails=True,
+    by_rows=True,
+    early=("weight",),
 )
 declare(
     "conv2d_transpose_backward_input",
@@ -153,6 +164,8 @@ declare(
     *_OPTIONS,
     geometry=_geometry,
     runs_tails=True,
+    by_rows=True,
+    early=("weight",),
 )
 declare(
     "conv2d_transpose_backward_weight",
@@ -163,4 +176,6 @@ declare(
     *_OPTIONS,
     geometry=_geometry,
     runs_tails=True,
+    by_rows=True,
+    late=("grad_weight",),
 )

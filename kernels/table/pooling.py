@@ -59,6 +59,7 @@ declare(
     geometry=_pooled,
     runs_tails=True,
     backward=("max_pool_backward",),
+    by_rows=True,
 )
 declare(
     "max_pool_backward",
@@ -68,6 +69,7 @@ declare(
     in_("index", "B P Q C"),
     *_WINDOW,
     geometry=_pooled,
+    by_rows=True,
 )
 declare(
     "average_pool_forward",
@@ -79,6 +81,7 @@ declare(
     geometry=_pooled,
     runs_tails=True,
     backward=("average_pool_backward",),
+    by_rows=True,
 )
 declare(
     "average_pool_backward",
@@ -87,6 +90,7 @@ declare(
     in_("grad_out", "B P Q C"),
     *_WINDOW,
     geometry=_pooled,
+    by_rows=True,
 )
 
 _EPSILON = number("epsilon", 1e-3, 0.0)
@@ -109,6 +113,9 @@ declare(
     geometry=_pooled,
     runs_tails=True,
     backward=("batchnorm_max_pool_backward",),
+    by_rows=True,
+    early=("gamma",),
+    late=("out", "mean", "variance", "beta"),
 )
 declare(
     "batchnorm_max_pool_backward",
@@ -126,4 +133,6 @@ declare(
     *_WINDOW,
     _EPSILON,
     geometry=_pooled,
+    by_rows=True,
+    early=("grad_gamma", "grad_beta", "grad_out", "picked", "mean", "variance", "gamma"),
 )

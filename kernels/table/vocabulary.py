@@ -65,6 +65,11 @@ class Op:
     elementwise: bool = False
     inplace: bool = False
     runs_tails: bool = False
+    #: one phase goes by the rows of B in order; of the other phases, which arguments those before
+    #: it touch, and which only those after it do (tails belong to these where the output does)
+    by_rows: bool = False
+    early: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
     #: an option naming an activation that is applied to the output as a tail
     tail: Option | None = None
     #: (the lengths known so far by letter, the options by name) -> the lengths that follow from
