@@ -14,7 +14,7 @@ those behind after them; and so do ops between that do not go by rows.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastdl.graph import Step
 from fastdl.repeat import Repeat
@@ -26,8 +26,7 @@ __all__ = ["row_chains"]
 _EARLY, _ROWS, _LATE = range(3)
 
 
-@dataclass
-class _Use:
+class _Use(NamedTuple):
     """That a step reads or writes a tensor: between which phases, and whether row by row."""
 
     tensor: Tensor

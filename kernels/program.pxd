@@ -1,10 +1,9 @@
 """Programs, for the courses that run them."""
 
-cimport numpy as cnp
 from libc.stdint cimport int64_t
 
-from fastdl.kernels.rows cimport Feed
-from fastdl.kernels.runner cimport Context, Loop, Op, Ready, Stage, Team
+from fastdl.kernels.ops cimport Ops
+from fastdl.kernels.runner cimport Context, Ready, Stage, Team
 
 
 cdef extern from "pace.h" nogil:
@@ -47,36 +46,12 @@ cdef struct Stretch:
     const double *rates     # the learning rate of each batch; NULL: that of the context for all
 
 
-cdef class Program:
-    cdef Op *ops
-    cdef Feed *sources                  # of each feed
-    cdef set written                    # the memory that ops write to
-    cdef int feeds, heads, fetches      # ops: feeds first, then the heads of tails, then fetches
-    cdef Op *tails
-    cdef Loop *loops
-    cdef int loop_count
-    cdef int copies_for                 # threads that the loops have copies of their ops for
-    cdef int stage_room
-    cdef size_t workspace_bytes
-    cdef size_t *scratch                # of each op, in bytes: the most that it has needed
+cdef class Program(Ops):
     cdef Plan plan_
     cdef int planned_threads
     cdef Pace pace
-    cdef readonly int64_t capacity
-    cdef bint roomy                     # behind all that ops write, to the end of its cache line
-    cdef readonly object totals
-    cdef double *totals_at
-    cdef int64_t totals_count
-    cdef list keep, bound
-    cdef readonly tuple feed_buffers, fetch_buffers
+    cdef list bound
     cdef bint busy
-
-    cdef int add_steps(self, list steps, Op *heads, Op *tails) except -1
-    cdef int add(self, Op *op, Context *context, str name, list arrays, dict options,
-                 int64_t per_item) except -1
-    cdef int add_loop(self, Op *op, int64_t iterations, list steps, list moving) except -1
-    cdef int note(self, char **address, cnp.ndarray array, bint written) except -1
-    cdef int find_rows(self, Loop *loop, list steps, list places) except -1
 
     # Takes the program for one thread, and gives it back.
     cdef int enter(self) except -1
@@ -88,9 +63,6 @@ cdef class Program:
     # Cuts the ops into stages for full batches and for the last one; `in_order`: rows are taken as they lie.
     cdef int prepare(self, int64_t batch, int64_t total, bint in_order) except -1 nogil
     cdef int cut(self, int kind, int64_t rows, int threads) except -1 nogil
-    cdef int give_workspace(self, int64_t rows) except -1 nogil
-    cdef size_t loop_workspace(self, Loop *loop, Context *context) noexcept nogil
-    cdef int give_copies(self, int threads) except -1 nogil
 
     # On how many threads.
     cdef bint together(self) noexcept nogil

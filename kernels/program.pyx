@@ -1,9 +1,9 @@
 """Programs: a list of ops that runs over many batches in one call, without the GIL.
 
-A Program is a flat array of Op structs over buffers that its maker has laid out. Each batch it
-gathers rows of the user's data (casting them), runs the ops, and hands rows of results out. The
-number of rows is read from the context, so the short last batch needs nothing of its own.
-`course.pyx` takes programs over data for many epochs.
+Each batch a Program gathers rows of the user's data (casting them), runs its ops (`ops.pyx`) over
+buffers that its maker has laid out, and hands rows of results out. The number of rows is read from
+the context, so the short last batch needs nothing of its own. `course.pyx` takes programs over data
+for many epochs.
 """
 
 import numpy as np
@@ -14,21 +14,15 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from fastdl.kernels.call cimport Function, allocate
 from fastdl.kernels.dispatch cimport bodies_of
-from fastdl.kernels.rows cimport (
-    Feed, copy_rows, fits, gather_into, note_address, note_stages, point_at, point_to, scatter_from,
-)
+from fastdl.kernels.ops cimport Ops, block_of
+from fastdl.kernels.rows cimport copy_rows, fits, note_stages, point_at, point_to
 from fastdl.kernels.runner cimport (
-    MAX_ARGUMENTS, MOST_GROUPS, Context, Loop, Memo, Moving, Op, Ready,
-    Stage, Team, bring_home, ceil_divide, flush_denormals, is_forced, loop_kernel, make_ready,
-    note_run, note_team, note_threads, now_ns, op_rows, plan, restore_denormals, row_groups,
-    run_to_loop, share_of_stages, smaller, team_note, team_size, team_spread, team_start,
-    team_worked, threads_now, work,
+    Context, Memo, Ready, Stage, Team, bring_home, ceil_divide, flush_denormals, is_forced,
+    make_ready, note_run, note_team, note_threads, now_ns, plan, restore_denormals, run_to_loop,
+    share_of_stages, smaller, team_note, team_size, team_spread, team_start, team_worked,
+    threads_now, work,
 )
-
-from fastdl.kernels import door
-from fastdl.kernels.table import DYNAMIC_OPTIONS
 
 cnp.import_array()
 
@@ -36,80 +30,12 @@ cnp.import_array()
 # Work in nanoseconds that makes one more thread worth while: what a barrier costs, some times over.
 cdef enum: PROGRAM_GRAIN = 2500
 
-# What rows read together must stay in each core's cache where groups of them go through a loop.
-cdef enum: SHARED_BYTES = 1048576, CACHE_LINE = 64
 
+cdef class Program(Ops):
+    """Ops over fixed buffers, which run over rows of the user's data. Its parameters are those of `Ops`."""
 
-cdef class Program:
-    """A list of ops over fixed buffers.
-
-    Parameters
-    ----------
-    capacity : int
-        The most rows a batch may have; the first axis of every batched buffer.
-    steps : list of (name, arrays, options, per_item, is_tail), or of (iterations, steps, moving)
-        The ops in order: the table's name; an array (or None, or False) for each of its arguments;
-        its options by name; how many rows of the op one row of the batch makes (0: the op's rows
-        do not depend on the batch); whether it runs as a tail of the op before it. Or a loop: how
-        often it runs, the same of the ops in it, and a list of (step, argument, array, (start,
-        step, period), (row_bytes, bytes)) for arguments that are another block of an array in each
-        iteration, as `Moving` in op.h says.
-    feeds, fetches : list of array
-        The buffers that the user's data goes to, and those that results come from.
-    totals : array of float64, one axis
-        What the accumulate ops add to.
-    roomy : bool
-        Whether behind each array that an op writes is room to the end of its cache line, where zeros
-        may be written.
-    together : list of int, optional
-        Of each op (without tails), how many that follow may go through the rows together with it: see
-        fastdl/row_chains.py. They then have scratch memory side by side.
-    """
-
-    def __cinit__(self, int64_t capacity, list steps not None, list feeds not None,
-                  list fetches not None, cnp.ndarray totals not None, bint roomy=False,
-                  object together=()):
-        cdef int i, n = 0
-        if capacity < 1:
-            raise ValueError(f"Program: capacity must be at least 1, got {capacity}")
-        if totals.ndim != 1 or totals.dtype != np.float64 or not totals.flags.c_contiguous:
-            raise ValueError("Program: totals must be a contiguous float64 array with one axis")
-        self.capacity, self.roomy = capacity, roomy
-        self.totals = totals
-        self.totals_at = <double *> cnp.PyArray_DATA(totals)
-        self.totals_count = totals.size
-        self.keep = [totals]
-        self.feed_buffers = tuple(feeds)
-        self.fetch_buffers = tuple(fetches)
-        self.feeds, self.fetches = len(feeds), len(fetches)
-        self.heads = count_heads(steps)
-        self.ops = <Op *> calloc(self.feeds + self.heads + self.fetches + 1, sizeof(Op))
-        self.tails = <Op *> calloc(len(steps) - self.heads + 1, sizeof(Op))
-        self.loops = <Loop *> calloc(sum(len(step) == 3 for step in steps) + 1, sizeof(Loop))
-        self.scratch = <size_t *> calloc(
-            self.feeds + self.heads + self.fetches + 1, sizeof(size_t))
-        if (self.ops == NULL or self.tails == NULL or self.loops == NULL
-                or self.scratch == NULL):
-            raise MemoryError("Program: no memory for the ops")
-
-        self.sources = <Feed *> calloc(self.feeds + 1, sizeof(Feed))
-        if self.sources == NULL:
-            raise MemoryError("Program: no memory for the feeds")
-        self.written = set()
-        for i, buffer in enumerate(feeds):
-            gather_into(&self.ops[n], &self.sources[i], buffer, capacity)
-            n += 1
-        self.add_steps(steps, &self.ops[n], self.tails)
-        for i, count in enumerate(together):
-            self.ops[n + i].chain = count
-        n += self.heads
-        for buffer in fetches:
-            scatter_from(&self.ops[n], buffer, capacity)
-            for i in range(MAX_ARGUMENTS):
-                self.note(&self.ops[n].arguments[i], buffer, False)
-            n += 1
-        self.stage_room += self.feeds + self.fetches
-        self.give_copies(1)
+    def __cinit__(self, *arguments, **options):
+        cdef int i
         for i in range(KINDS):
             self.plan_.stages[i] = <Stage *> calloc(self.stage_room + 1, sizeof(Stage))
             self.plan_.ready[i] = <Ready *> calloc(self.stage_room + 1, sizeof(Ready))
@@ -118,157 +44,9 @@ cdef class Program:
 
     def __dealloc__(self):
         cdef int i
-        if self.ops != NULL:
-            free(self.ops[0].workspace)
-        for i in range(self.loop_count):
-            free(self.loops[i].ops)
-            free(<void *> self.loops[i].moving)
-            free(self.loops[i].copies)
-            free(self.loops[i].stages)
-            free(self.loops[i].ready)
-            free(self.loops[i].row_bytes)
-        free(self.loops)
-        free(self.scratch)
-        free(self.ops)
-        free(self.tails)
-        if self.sources != NULL:
-            for i in range(self.feeds):
-                free(self.sources[i].readers)
-        free(self.sources)
         for i in range(KINDS):
             free(self.plan_.stages[i])
             free(self.plan_.ready[i])
-
-    cdef int add_steps(self, list steps, Op *heads, Op *tails) except -1:
-        """Fills in the ops of the steps: heads in one array, tails in the other."""
-        cdef int64_t elements = 0
-        cdef Op *op
-        cdef Op *last = NULL
-        cdef Context unused
-        for step in steps:
-            if len(step) == 3:
-                iterations, inner, moving = step
-                self.add_loop(heads, iterations, inner, moving)
-                heads, last = heads + 1, NULL
-                continue
-            name, arrays, options, per_item, is_tail = step
-            if is_tail:
-                if last == NULL:
-                    raise ValueError(f"Program: {name} is a tail of nothing")
-                op = last.tail = tails
-                tails += 1
-            else:
-                op = heads
-                heads += 1
-            self.add(op, &unused, name, arrays, options, per_item)
-            if is_tail and (op.kernel.span == NULL or op.fixed_rows != elements):
-                raise ValueError(f"Program: {name} cannot run as a tail there")
-            elements = 0 if arrays[0] is False else arrays[0].size
-            last = op
-            self.stage_room += op.kernel.phases
-        return 0
-
-    cdef int add_loop(self, Op *op, int64_t iterations, list steps, list moving) except -1:
-        from fastdl import kernels
-        cdef Loop *loop = &self.loops[self.loop_count]
-        cdef Moving *moves
-        cdef list places = places_of(steps)
-        loop.heads, loop.count = count_heads(steps), len(steps)
-        loop.iterations = iterations
-        loop.moves = len(moving)
-        self.loop_count += 1
-        loop.ops = <Op *> calloc(loop.count + 1, sizeof(Op))
-        moves = <Moving *> calloc(loop.moves + 1, sizeof(Moving))
-        loop.moving = moves
-        if loop.ops == NULL or moves == NULL:
-            raise MemoryError("Program: no memory for the ops of a loop")
-        loop.phases = -self.stage_room
-        self.add_steps(steps, loop.ops, &loop.ops[loop.heads])
-        loop.phases += self.stage_room
-        for step, argument, array, (start, advance, period), (row_bytes, fixed_bytes) in moving:
-            last = start + advance * (iterations - 1)
-            blocks = 1 + min(max(start, last), period - 1)
-            if min(start, last) < 0 or period < 1 or array.nbytes < blocks * (
-                    row_bytes * self.capacity + fixed_bytes):
-                raise ValueError(f"Program: argument {argument} of step {step} leaves its array")
-            moves.op, moves.argument = places[step], argument
-            moves.base = <char *> cnp.PyArray_DATA(<cnp.ndarray> array)
-            moves.start, moves.step, moves.period = start, advance, period
-            moves.row_bytes, moves.bytes = row_bytes, fixed_bytes
-            role = getattr(kernels, steps[step][0]).op.arguments[argument].role
-            self.note(&moves.base, array, role != "in")
-            moves += 1
-            self.keep.append(array)
-        self.find_rows(loop, steps, places)
-        op.kernel = &loop_kernel
-        op.loop = loop
-        self.stage_room += 1
-        return 0
-
-    cdef int find_rows(self, Loop *loop, list steps, list places) except -1:
-        """Fills in what arguments have for a row, if all that the loop writes belongs to rows."""
-        from fastdl import kernels
-        cdef int64_t shared = 0
-        rows = np.zeros((loop.count + 1, MAX_ARGUMENTS), np.int64)
-        if loop.iterations < 2:
-            return 0
-        for place, (name, arrays, _, per_item, _) in zip(places, steps):
-            declared = getattr(kernels, name).op
-            if not per_item or any(o.name in DYNAMIC_OPTIONS for o in declared.options):
-                return 0
-            for i, (argument, array) in enumerate(zip(declared.arguments, arrays)):
-                if array is None or array is False:
-                    continue
-                if argument.batched:
-                    rows[place, i] = array.nbytes // self.capacity
-                elif argument.role != "in":
-                    return 0
-                else:
-                    shared += array.nbytes
-        if shared > SHARED_BYTES:
-            return 0
-        loop.row_bytes = <int64_t *> calloc(rows.size, sizeof(int64_t))
-        if loop.row_bytes == NULL:
-            raise MemoryError("Program: no memory for the rows of a loop")
-        for i in range(rows.size):
-            loop.row_bytes[i] = rows.flat[i]
-        return 0
-
-    cdef int add(self, Op *op, Context *context, str name, list arrays, dict options,
-                 int64_t per_item) except -1:
-        from fastdl import kernels
-        cdef Function function = getattr(kernels, name)
-        op[0] = function.blank
-        for i, option in enumerate(function.op.options):
-            if option.name in options:
-                function.set_option(op, context, i, options[option.name])
-            elif option.default is None and option.name not in DYNAMIC_OPTIONS:
-                raise ValueError(f"Program: {name}: option {option.name} is missing")
-        arrays = list(arrays)
-        if not function.set_arrays(op, arrays, False):
-            copies = door.prepare(function.op, list(arrays), function.options_of(op))
-            raise ValueError(f"Program: {name}: arrays overlap or are not contiguous: {copies}")
-        if per_item:
-            if op.fixed_rows != per_item * self.capacity:
-                raise ValueError(
-                    f"Program: {name} has {op.fixed_rows} rows, not {per_item} for each of "
-                    f"{self.capacity}")
-        if per_item:
-            op.rows_per_item = per_item
-        for i, argument in enumerate(function.op.arguments):
-            if isinstance(arrays[i], np.ndarray):
-                self.note(&op.arguments[i], arrays[i], argument.role != "in")
-        self.keep.append(arrays)
-        return 0
-
-    cdef int note(self, char **address, cnp.ndarray array, bint written) except -1:
-        """Notes where an argument of an op is kept, of feeds, and what memory it is in, if written."""
-        cdef int i
-        for i in range(self.feeds):
-            note_address(&self.sources[i], address, written)
-        if written:
-            self.written.add(block_of(array))
-        return 0
 
     def bind(self, list sources not None, list results not None) -> None:
         """Says where the user's rows are and where the results go.
@@ -352,7 +130,7 @@ cdef class Program:
         cdef const Stage *stage = self.plan_.stages[ANSWER]
         cdef const Stage *end
         cdef bint worked
-        cdef int i, count = self.feeds + self.heads + self.fetches
+        cdef int i
         if not cnp.PyArray_CheckExact(x) or self.bound is not None or is_forced():
             return None
         source = x
@@ -364,7 +142,7 @@ cdef class Program:
         memo.known, context.memo = 0, &memo
         context.rows = source.shape[0]
         if self.plan_.rows[ANSWER] != context.rows and (
-                total_cost(self.ops, count, &context) > WORTH_RELEASING):
+                self.cost(&context) > WORTH_RELEASING):
             return None
         bring_home()
         buffer = self.fetch_buffers[0]
@@ -373,7 +151,7 @@ cdef class Program:
             shape[i] = buffer.shape[i]
         result = cnp.PyArray_EMPTY(buffer.ndim, shape, cnp.PyArray_TYPE(buffer), 0)
         point_at(&self.ops[0], source)
-        point_to(&self.ops[count - 1], result)
+        point_to(&self.ops[self.count - 1], result)
         if self.plan_.rows[ANSWER] != context.rows:
             self.give_workspace(context.rows)
             self.cut(ANSWER, context.rows, 1)
@@ -400,16 +178,16 @@ cdef class Program:
         """Cuts the ops into stages for full batches and for the last one."""
         cdef double cost
         cdef Context context
-        cdef int i, ops = self.feeds + self.heads + self.fetches, threads = threads_now()
+        cdef int i, threads = threads_now()
         memset(&context, 0, sizeof(context))
         context.rows = smaller(batch, total)
         for i in range(self.feeds):
             copy_rows(&self.sources[i])
             self.sources[i].in_place = (
                 in_order and self.sources[i].alike and not self.sources[i].written)
-        self.give_workspace(context.rows)
-        self.give_workspace((total - 1) % batch + 1)
-        cost = total_cost(self.ops, ops, &context)
+        if self.give_workspace(context.rows) | self.give_workspace((total - 1) % batch + 1):
+            self.plan_.rows[ANSWER] = 0     # its stages know the old memory
+        cost = self.cost(&context)
         if cost != self.pace.cost or threads != self.planned_threads:
             pace_start(&self.pace, cost)
         self.planned_threads = threads
@@ -428,9 +206,7 @@ cdef class Program:
         cdef int i, count
         memset(&context, 0, sizeof(context))
         context.rows = rows
-        count = plan(
-            self.ops, self.feeds + self.heads + self.fetches, &context, threads, PROGRAM_GRAIN,
-            stages)
+        count = plan(self.ops, self.count, &context, threads, PROGRAM_GRAIN, stages)
         for i in range(count):
             self.plan_.threads = max(self.plan_.threads, stages[i].threads)
         make_ready(stages, count, &context, self.plan_.ready[kind], self.roomy, False)
@@ -438,68 +214,6 @@ cdef class Program:
             if self.sources[i].in_place:
                 note_stages(&self.sources[i], stages, count)
         self.plan_.rows[kind], self.plan_.count[kind] = rows, count
-        return 0
-
-    cdef int give_workspace(self, int64_t rows) except -1 nogil:
-        """Makes the scratch memory, one for all ops, large enough for batches of this length."""
-        cdef Context context
-        cdef size_t needed
-        cdef void *memory = self.ops[0].workspace
-        cdef bint grown = False
-        cdef int i, ops = self.feeds + self.heads + self.fetches
-        memset(&context, 0, sizeof(context))
-        context.rows = rows
-        for i in range(ops):
-            needed = op_workspace(&self.ops[i], &context)
-            grown |= needed > self.scratch[i]
-            self.scratch[i] = max(self.scratch[i], needed)
-        needed = place_workspace(self.ops, self.scratch, ops, NULL)
-        for i in range(self.loop_count):
-            needed = max(needed, self.loop_workspace(&self.loops[i], &context))
-        if needed > self.workspace_bytes:
-            memory = allocate(needed)
-            free(self.ops[0].workspace)
-            for i in range(self.loop_count):
-                set_workspace(self.loops[i].ops, self.loops[i].heads, memory)
-            self.workspace_bytes, grown = needed, True
-        if grown:
-            self.plan_.rows[ANSWER] = 0     # its stages know the old memory
-            place_workspace(self.ops, self.scratch, ops, <char *> memory)
-        return 0
-
-    cdef size_t loop_workspace(self, Loop *loop, Context *context) noexcept nogil:
-        """Of all groups of rows that go through the loop side by side."""
-        cdef int64_t groups = row_groups(loop, context), part
-        cdef Context own = context[0]
-        cdef size_t needed = 0
-        for part in range(1 if groups == 1 else 2):
-            own.rows = ceil_divide(context.rows, groups) - part
-            needed = max(needed, most_workspace(loop.ops, loop.heads, &own))
-        if groups == 1:
-            return needed
-        loop.scratch = max(loop.scratch, <size_t> ceil_divide(needed, CACHE_LINE) * CACHE_LINE)
-        return groups * loop.scratch
-
-    cdef int give_copies(self, int threads) except -1 nogil:
-        """Makes room for the copies of the ops in loops: of each thread, or each group of rows."""
-        cdef Loop *loop
-        cdef void *memory
-        cdef int i
-        threads = max(threads, MOST_GROUPS)
-        if threads <= self.copies_for:
-            return 0
-        for i in range(self.loop_count):
-            loop = &self.loops[i]
-            memory = allocate(threads * (loop.count + 1) * sizeof(Op))
-            free(loop.copies)
-            loop.copies = <Op *> memory
-            memory = allocate(threads * (loop.phases + 1) * sizeof(Stage))
-            free(loop.stages)
-            loop.stages = <Stage *> memory
-            memory = allocate(threads * (loop.phases + 1) * sizeof(Ready))
-            free(loop.ready)
-            loop.ready = <Ready *> memory
-        self.copies_for = threads
         return 0
 
     cdef bint together(self) noexcept nogil:
@@ -623,7 +337,8 @@ cdef class Program:
         try:
             for i in range(self.feeds):
                 copy_rows(&self.sources[i])
-            self.give_workspace(context.rows)
+            if self.give_workspace(context.rows):
+                self.plan_.rows[ANSWER] = 0
             self.give_copies(1)
             team_start(&team)
             for i in range(self.feeds + self.heads):
@@ -669,71 +384,3 @@ cdef void share_of_stretch(
         context.step += 1
     restore_denormals(state)
     team_note(team, worked)
-
-
-cdef tuple block_of(cnp.ndarray array):
-    """Where the memory begins and ends that an array is a part of."""
-    cdef object owner = array
-    while isinstance(owner.base, np.ndarray):
-        owner = owner.base
-    first = <size_t> cnp.PyArray_DATA(<cnp.ndarray> owner)
-    return first, first + owner.nbytes
-
-
-cdef int count_heads(list steps) except -1:
-    """How many steps are no tails."""
-    return sum(len(step) == 3 or not step[4] for step in steps)
-
-
-cdef list places_of(list steps):
-    """Where each step's op lies in an array of the heads and then the tails."""
-    tails = [len(step) == 5 and step[4] for step in steps]
-    order = sorted(range(len(steps)), key=lambda i: (tails[i], i))
-    return [order.index(i) for i in range(len(steps))]
-
-
-cdef size_t most_workspace(const Op *ops, int count, const Context *context) noexcept nogil:
-    cdef size_t needed = 0
-    cdef int i
-    for i in range(count):
-        needed = max(needed, op_workspace(&ops[i], context))
-    return needed
-
-
-cdef size_t op_workspace(const Op *op, const Context *context) noexcept nogil:
-    return 0 if op.kernel.workspace == NULL else op.kernel.workspace(op, op_rows(op, context))
-
-
-cdef size_t place_workspace(
-    Op *ops, const size_t *scratch, int count, char *memory
-) noexcept nogil:
-    """Gives ops their parts of this memory, those of a chain side by side; NULL: only says how much
-    it must be."""
-    cdef size_t at = 0, most = 0
-    cdef int64_t chained = 0
-    cdef int i
-    for i in range(count):
-        if chained == 0:
-            at, chained = 0, ops[i].chain + 1
-        if memory != NULL:
-            ops[i].workspace = memory + at
-        at += <size_t> ceil_divide(scratch[i], CACHE_LINE) * CACHE_LINE
-        most = max(most, at)
-        chained -= 1
-    return most
-
-
-cdef void set_workspace(Op *ops, int count, void *memory) noexcept nogil:
-    cdef int i
-    for i in range(count):
-        ops[i].workspace = memory
-
-
-cdef double total_cost(const Op *ops, int count, const Context *context) noexcept nogil:
-    """Roughly the nanoseconds that one batch takes on one thread."""
-    cdef double cost = 0
-    cdef int i, phase
-    for i in range(count):
-        for phase in range(ops[i].kernel.phases):
-            cost += ops[i].kernel.cost(&ops[i], context, phase)
-    return cost
