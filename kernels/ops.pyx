@@ -238,6 +238,9 @@ cdef class Ops:
         for i, argument in enumerate(function.op.arguments):
             if isinstance(arrays[i], np.ndarray):
                 self.note(&op.arguments[i], arrays[i], argument.role != "in")
+                if self.roomy and argument.role == "out" and not has_room(arrays[i]):
+                    raise ValueError(
+                        f"Program: {name}: {argument.name} ends where its memory does, not its cache line")
         self.keep.append(arrays)
         return 0
 
@@ -331,6 +334,12 @@ cdef tuple block_of(cnp.ndarray array):
         owner = owner.base
     first = <size_t> cnp.PyArray_DATA(<cnp.ndarray> owner)
     return first, first + owner.nbytes
+
+
+cdef bint has_room(cnp.ndarray array):
+    """Whether the memory that an array is a part of goes on to the end of its last cache line."""
+    cdef size_t end = <size_t> cnp.PyArray_DATA(array) + array.nbytes
+    return ceil_divide(end, CACHE_LINE) * CACHE_LINE <= block_of(array)[1]
 
 
 cdef int count_heads(list steps) except -1:

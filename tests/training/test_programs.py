@@ -1,5 +1,6 @@
 """What Programs promise: one a fit, no Python per batch, the same bits if fused, little memory."""
 
+import contextlib
 import sys
 
 import numpy as np
@@ -217,6 +218,11 @@ def test_a_program_refuses_arrays_that_do_not_fit():
         Program(5, [("add", [a, a.copy(), a.copy()], {}, 3, False)], [], [], totals)
     with pytest.raises(ValueError):
         Program(0, [], [], [], totals)
+    memory = np.zeros(63, np.float32)  # which does not end where a cache line does
+    for out, fits in ((memory[:8], True), (memory[-8:], False)):
+        step = "relu_forward", [out.reshape(4, 2), b], {}, 2, False
+        with contextlib.nullcontext() if fits else pytest.raises(ValueError, match="cache line"):
+            Program(4, [step], [], [], totals, roomy=True)
     program = Program(4, [("relu_forward", [b, b], {}, 2, False)], [a], [b], totals)
     with pytest.raises(ValueError):
         program.bind([np.zeros((9, 4), np.float32)], [np.zeros((9, 2), np.float32)])
