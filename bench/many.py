@@ -150,9 +150,8 @@ def main() -> int:
     parser.add_argument("--save", action="store_true", help="write to bench/results")
     parser.add_argument("--machine", default="", help="the machine's name in bench/results/")
     options = parser.parse_args()
-    ways = [w for w in WAYS if w != "torch" or importlib.util.find_spec("torch")]
-    if options.without_torch:
-        ways.remove("torch")
+    beside_torch = not options.without_torch and importlib.util.find_spec("torch") is not None
+    ways = [w for w in WAYS if w != "torch" or beside_torch]
     if "torch" in ways:
         torch_peer().limit_threads(1)  # the fastest for networks of this size
     if options.quick:
