@@ -35,9 +35,6 @@ cdef class Ops:
     cdef int note(self, char **address, cnp.ndarray array, bint written) except -1
     cdef int find_rows(self, Loop *loop, list steps, list places) except -1
 
-    # Roughly the nanoseconds that one batch takes on one thread.
-    cdef double cost(self, const Context *context) noexcept nogil
-
     # Makes the scratch memory large enough for batches of so many rows; whether ops have it elsewhere now.
     cdef int give_workspace(self, int64_t rows) except -1 nogil
     cdef size_t loop_workspace(self, Loop *loop, Context *context) noexcept nogil

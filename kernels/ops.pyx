@@ -253,17 +253,6 @@ cdef class Ops:
             self.written.add(block_of(array))
         return 0
 
-    cdef double cost(self, const Context *context) noexcept nogil:
-        """Roughly the nanoseconds that one batch takes on one thread."""
-        cdef double cost = 0
-        cdef const Op *op
-        cdef int i, phase
-        for i in range(self.count):
-            op = &self.ops[i]
-            for phase in range(op.kernel.phases):
-                cost += op.kernel.cost(op, context, phase)
-        return cost
-
     cdef int give_workspace(self, int64_t rows) except -1 nogil:
         """Makes the scratch memory, one for all ops, large enough for batches of this length; whether ops
         have it elsewhere now."""

@@ -21,7 +21,7 @@ from fastdl.kernels.runner cimport (
     Context, Memo, Ready, Stage, Team, bring_home, ceil_divide, flush_denormals, is_forced,
     make_ready, note_run, note_team, note_threads, now_ns, plan, restore_denormals, run_to_loop,
     share_of_stages, smaller, team_note, team_size, team_spread, team_start, team_worked,
-    threads_now, work,
+    threads_now, total_cost, work,
 )
 
 cnp.import_array()
@@ -142,7 +142,7 @@ cdef class Program(Ops):
         memo.known, context.memo = 0, &memo
         context.rows = source.shape[0]
         if self.plan_.rows[ANSWER] != context.rows and (
-                self.cost(&context) > WORTH_RELEASING):
+                total_cost(self.ops, self.count, &context) > WORTH_RELEASING):
             return None
         bring_home()
         buffer = self.fetch_buffers[0]
@@ -187,7 +187,7 @@ cdef class Program(Ops):
                 in_order and self.sources[i].alike and not self.sources[i].written)
         if self.give_workspace(context.rows) | self.give_workspace((total - 1) % batch + 1):
             self.plan_.rows[ANSWER] = 0     # its stages know the old memory
-        cost = self.cost(&context)
+        cost = total_cost(self.ops, self.count, &context)
         if cost != self.pace.cost or threads != self.planned_threads:
             pace_start(&self.pace, cost)
         self.planned_threads = threads

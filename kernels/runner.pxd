@@ -513,6 +513,9 @@ cdef void note_threads(int worked) noexcept nogil
 cdef Kernel loop_kernel
 cdef int64_t row_groups(const Loop *loop, const Context *context) noexcept nogil
 
+# Roughly the nanoseconds that `count` ops take on one thread.
+cdef double total_cost(const Op *ops, int count, const Context *context) noexcept nogil
+
 # Cuts `count` ops into stages for this context; returns how many stages. `grain` is the work in
 # nanoseconds that makes another thread worth while. Room needed: the sum of the ops' phases, those
 # inside a loop included.

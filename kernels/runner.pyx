@@ -472,7 +472,7 @@ cdef int64_t row_groups(const Loop *loop, const Context *context) noexcept nogil
     cdef double work
     if loop.row_bytes == NULL:
         return 1
-    work = iteration_cost(loop, context)
+    work = total_cost(loop.ops, loop.heads, context)
     least = HEAVY_GROUP_ROWS if work > HEAVY_ROW_NANOSECONDS * context.rows else GROUP_ROWS
     while (2 * groups <= MOST_GROUPS and 2 * groups * least <= context.rows
             and 2 * groups * GROUP_NANOSECONDS <= work):
@@ -550,19 +550,17 @@ cdef void loop_alone(const Op *op, const Context *context, int phase, int64_t pi
         run_to_loop(stages, stages + count, &own)
 
 
-cdef double iteration_cost(const Loop *loop, const Context *context) noexcept nogil:
+cdef double total_cost(const Op *ops, int count, const Context *context) noexcept nogil:
     cdef double cost = 0
-    cdef const Op *inner
-    cdef int i, k
-    for i in range(loop.heads):
-        inner = &loop.ops[i]
-        for k in range(inner.kernel.phases):
-            cost += inner.kernel.cost(inner, context, k)
+    cdef int i, phase
+    for i in range(count):
+        for phase in range(ops[i].kernel.phases):
+            cost += ops[i].kernel.cost(&ops[i], context, phase)
     return cost
 
 
 cdef double loop_cost(const Op *op, const Context *context, int phase) noexcept nogil:
-    return iteration_cost(op.loop, context) * op.loop.iterations
+    return total_cost(op.loop.ops, op.loop.heads, context) * op.loop.iterations
 
 
 loop_kernel.phases = 1
