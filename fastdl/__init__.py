@@ -2,6 +2,9 @@
 
 __version__ = "0.1.0"
 
+import importlib
+from typing import TYPE_CHECKING
+
 from fastdl import (
     callbacks,
     data,
@@ -16,10 +19,7 @@ from fastdl import (
     regularizers,
     schedules,
 )
-from fastdl.checks import gradient_check
-from fastdl.compiled import compiled_step
 from fastdl.layers import Input, Layer
-from fastdl.many import FitManyError, fit_many
 from fastdl.model import Model
 from fastdl.runtime import (
     backend,
@@ -37,6 +37,11 @@ from fastdl.serialization import load_model
 from fastdl.tape import GradientTape
 from fastdl.tensor import Tensor, Variable, constant, from_dlpack
 from fastdl.trace import stop_gradient
+
+if TYPE_CHECKING:
+    from fastdl.checks import gradient_check
+    from fastdl.compiled import compiled_step
+    from fastdl.many import FitManyError, fit_many
 
 __all__ = [
     "FitManyError",
@@ -77,3 +82,21 @@ __all__ = [
     "show_config",
     "stop_gradient",
 ]
+
+#: What most programs do without is imported when it is asked for: importing fastdl must be quick.
+_LATER = {
+    "FitManyError": "many",
+    "compiled_step": "compiled",
+    "fit_many": "many",
+    "gradient_check": "checks",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"fastdl has no {name!r}")
+    return getattr(importlib.import_module(f"fastdl.{_LATER[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

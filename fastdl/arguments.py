@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,13 +74,13 @@ def validation_rows(model: Model, data: Any) -> Rows:
     return rows_for(model, data[0], data[1], data[2] if len(data) == 3 else None)
 
 
-@dataclass(eq=False)
 class FitData:
     """The rows that a fit trains on, those that it validates on, and what is said about them."""
 
-    rows: Rows
-    validation: Rows | None
-    note: str = ""
+    def __init__(self, rows: Rows, validation: Rows | None, note: str = "") -> None:
+        self.rows = rows
+        self.validation = validation
+        self.note = note
 
 
 def fit_data(

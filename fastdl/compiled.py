@@ -11,14 +11,13 @@ import contextlib
 import functools
 import itertools
 import os
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastdl import runtime
+from fastdl._locks import RLock
 from fastdl.arena import consolidate
 from fastdl.data import is_on_gpu, known_to
 from fastdl.graph import prune, root
@@ -34,12 +33,12 @@ from fastdl.trace import Node, Trace, wrong_batch
 __all__ = ["CompiledStep", "compiled_step"]
 
 
-@dataclass(eq=False)
 class _Update:
     """One apply_gradients of the step; ``before`` others of the same optimizer come first."""
 
-    optimizer: Any
-    before: int
+    def __init__(self, optimizer: Any, before: int) -> None:
+        self.optimizer = optimizer
+        self.before = before
 
     def numbers(self) -> tuple[int, int, float]:
         """Step, seed and learning rate of the coming update."""
@@ -50,12 +49,12 @@ class _Update:
         return made + 1, 0, float(schedule.rates([made])[0])
 
 
-@dataclass(eq=False)
 class _Drawing:
     """One call of a layer or model by the step; ``before`` others that draw come first."""
 
-    layer: Layer
-    before: int = 0
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+        self.before = 0
 
     def numbers(self) -> tuple[int, int, float]:
         """Step, seed and learning rate of the coming call."""
@@ -310,7 +309,7 @@ class CompiledStep(Caller):
         #: What errors call it.
         self.name = getattr(function, "__name__", type(function).__name__)
         self._traced: dict[Any, _Traced] = {}
-        self._making = threading.RLock()
+        self._making = RLock()
         self.changes = changes
 
     def __repr__(self) -> str:

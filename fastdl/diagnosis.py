@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import abc
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,8 +35,7 @@ _PAUSES, _PAUSE = 50, 0.5
 _KEPT = 2**26
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """Where the first value that is not finite was made.
 
     Attributes

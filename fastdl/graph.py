@@ -13,13 +13,12 @@ Each is a function from nodes to nodes; `lowering.py` then makes the Program of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 from fastdl.arena import is_small
 from fastdl.kernels.table import OPS, Op
 from fastdl.repeat import Repeat, filled
 from fastdl.tensor import Tensor, Variable, apply
-from fastdl.trace import Node, Trace, apply_node, inside, reshape, root
+from fastdl.trace import Node, Trace, apply_node, inside, readers_of, reshape, root
 
 __all__ = ["Step", "differentiate", "fuse", "label_count", "prune", "root"]
 
@@ -205,14 +204,14 @@ def _changes_something(node: Node) -> bool:
 # --- fusion -------------------------------------------------------------------------------------
 
 
-@dataclass(eq=False)
 class Step:
     """An op of the program: a node, and the elementwise nodes that run on its finished tiles; the
     steps of its body where it is a repeat."""
 
-    node: Node
-    tails: list[Node] = field(default_factory=list)
-    body: list[Step] = field(default_factory=list)
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.tails: list[Node] = []
+        self.body: list[Step] = []
 
     @property
     def nodes(self) -> list[Node]:
@@ -238,10 +237,7 @@ def fuse(
     """
     nodes = [n for n in nodes if n.op is not None]
     place = {n: i for i, n in enumerate(nodes)}
-    readers: dict[Tensor, list[Node]] = {}
-    for node in nodes:
-        for tensor in node.inputs.values():
-            readers.setdefault(root(tensor), []).append(node)
+    readers = readers_of(nodes)
     moved: set[Node] = set()
     steps = []
     for i, node in enumerate(nodes):

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -301,15 +300,15 @@ def _precedes(node: Node, tensor: Tensor, places: dict[int, int]) -> bool:
     return places[id(node)] < places.get(id(maker), 0)
 
 
-@dataclass(eq=False)
 class Place:
     """A tensor's places in an array of blocks: see `Moving` in op.h."""
 
-    array: np.ndarray
-    start: int
-    step: int
-    period: int
-    block: tuple[int, int]
+    def __init__(
+        self, array: np.ndarray, start: int, step: int, period: int, block: tuple[int, int]
+    ) -> None:
+        self.array = array
+        self.start, self.step, self.period = start, step, period
+        self.block = block
 
     def entry(self, at: int, argument: int) -> tuple[Any, ...]:
         """What a Program wants to know of it."""

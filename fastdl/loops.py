@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 
 from fastdl.kernels.table import OPS
 from fastdl.repeat import Repeat
 from fastdl.shaping import transpose
 from fastdl.tensor import Tensor
-from fastdl.trace import Node, Trace, root
+from fastdl.trace import Node, Trace, readers_of, root
 
 __all__ = ["take_in", "turn_weights"]
 
@@ -45,10 +44,7 @@ def take_in(nodes: list[Node], keep: Iterable[Tensor], rows: int) -> list[Node]:
     """
     if rows < ROWS:
         return nodes
-    readers: dict[Tensor, list[Node]] = {}
-    for node in nodes:
-        for tensor in node.inputs.values():
-            readers.setdefault(root(tensor), []).append(node)
+    readers = readers_of(nodes)
     kept = {root(t) for t in keep}
     gone: set[Node] = set()
     for loop in nodes:
@@ -65,9 +61,7 @@ def take_in(nodes: list[Node], keep: Iterable[Tensor], rows: int) -> list[Node]:
             step = Tensor((None, *x.shape[2:]), x.dtype, name="slice")
             del loop.slices[part]
             loop.slices[step] = x
-            inner = replace(product, inputs={**product.inputs, "x": step}, outputs={"out": part})
-            part.node = inner
-            loop.body.insert(0, inner)
+            loop.body.insert(0, product.on({**product.inputs, "x": step}, {"out": part}))
             loop.refresh()
             gone.add(product)
     return [node for node in nodes if node not in gone]
@@ -98,10 +92,8 @@ def turn_weights(nodes: list[Node], rows: int) -> list[Node]:
                 continue
             with Trace(training=True) as trace:
                 inputs = {"x": node.inputs["grad_out"], "weight": transpose(node.inputs["weight"])}
-            outputs = {"out": node.outputs["grad_x"]}
-            product = replace(node, op=OPS["dense_forward"], inputs=inputs, outputs=outputs)
-            outputs["out"].node = product
-            loop.body[at] = product
+            loop.body[at] = node.on(inputs, {"out": node.outputs["grad_x"]})
+            loop.body[at].op = OPS["dense_forward"]
             before.setdefault(loop, []).extend(trace.nodes)
         loop.refresh()
     return [new for node in nodes for new in (*before.get(node, ()), node)]

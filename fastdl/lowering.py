@@ -101,7 +101,6 @@ def lower(
     sizes = [math.prod(s or 0 for s in total.shape) for total in totals]
     sums, ends = np.zeros(sum(sizes)), np.cumsum(sizes)
     fixed = {t: sums[end - n : end] for t, n, end in zip(totals, sizes, ends, strict=True)}
-    fixed.update(_constants(steps, dtype))
     steps = _updates_by_place(steps)
     gradients = _gradient_ranges(steps, dtype)
     fixed.update(gradients)
@@ -132,17 +131,6 @@ def lower(
     else:
         program = Program(capacity, entries, *arrays, roomy=True, together=by_rows)
     return Lowered(program, buffers, steps, nodes, chains, gradients.values())
-
-
-def _constants(steps: list[Step], dtype: np.dtype) -> dict[Tensor, np.ndarray]:
-    """The eager tensors among the inputs, as the program reads them."""
-    constants = {}
-    for step in steps:
-        for node in step.nodes:
-            for tensor in map(root, node.inputs.values()):
-                if tensor.is_eager and tensor not in constants:
-                    constants[tensor] = np.array(tensor._value, dtype_of(tensor, dtype), order="C")
-    return constants
 
 
 def _blocks_of_weights(steps: list[Step]) -> list[np.ndarray]:

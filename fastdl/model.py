@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from fastdl import evaluation, optimizers, runtime, serialization, training
+from fastdl._locks import Lock
 from fastdl._names import hinted
 from fastdl.arena import consolidate
 from fastdl.arguments import whole
@@ -74,7 +74,7 @@ class Model(Network):
 
     def _make_private(self) -> None:
         """What belongs to this very object: copies and pickles make their own."""
-        self._lock = threading.Lock()
+        self._lock = Lock()
         #: those who average their gradients with this model's: see fastdl.gpu.several
         self._communicator: Any = None
         self._programs: dict[Any, Any] = {}

@@ -17,9 +17,8 @@ The gradient of a repeat is a repeat of the body's gradient in the reverse order
 
 from __future__ import annotations
 
-import copy
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -112,9 +111,9 @@ def _same_draws(count: int) -> Iterator[int]:
     if call is None:
         yield from range(count)
         return
-    streams = call.streams
+    first = next(call.streams)
     for step in range(count):
-        call.streams = copy.copy(streams)
+        call.streams = itertools.count(first)
         yield step
 
 
@@ -181,7 +180,6 @@ def each_step(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 # --- the node -------------------------------------------------------------------------------------
 
 
-@dataclass(eq=False)
 class State:
     """A tensor that goes from iteration to iteration.
 
@@ -199,13 +197,13 @@ class State:
         After the last iteration.
     """
 
-    before: Tensor
-    after: Tensor
-    initial: Tensor
-    memory: Tensor
-    previous: Tensor
-    sequence: Tensor
-    final: Tensor
+    def __init__(self, before: Tensor, after: Tensor, initial: Tensor, count: int) -> None:
+        shape, dtype = before.shape, before.dtype
+        self.before, self.after, self.initial = before, after, initial
+        self.memory = Tensor(_stacked(shape, count + 1), dtype, name="states")
+        self.previous = Tensor(_stacked(shape, count), dtype)
+        self.sequence = Tensor(_stacked(shape, count), dtype)
+        self.final = Tensor(shape, dtype)
 
 
 def _stacked(shape: Shape, count: int) -> Shape:
@@ -307,18 +305,12 @@ class Repeat(Node):
         self.body += trace.nodes
         return copy
 
-    def add_state(self, before: Tensor, after: Tensor, initial: Tensor) -> State:
+    def add_state(self, before: Tensor, after: Tensor, initial: Tensor) -> None:
         """``initial`` must be the result of an op that nobody else reads."""
         made = any(after in node.outputs.values() for node in self.body if node.op is not None)
         if not made or after in self.collected or any(after is s.after for s in self.states):
             after = self._copy(after)
-        shape, count = before.shape, self.count
-        memory = Tensor(_stacked(shape, count + 1), before.dtype, name="states")
-        previous, sequence = (Tensor(_stacked(shape, count), before.dtype, self) for _ in range(2))
-        final = Tensor(shape, before.dtype, self)
-        state = State(before, after, initial, memory, previous, sequence, final)
-        self.states.append(state)
-        return state
+        self.states.append(State(before, after, initial, self.count))
 
     def take_out(self, nodes: list[Node], befores: list[Tensor]) -> None:
         """Takes the body's nodes over, but for those that need no state: they are recorded outside,

@@ -14,11 +14,10 @@ order sums are made, which fusing never does.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from fastdl.kernels.table import OPS
 from fastdl.tensor import Tensor
-from fastdl.trace import Node, root
+from fastdl.trace import Node, readers_of, root
 
 __all__ = [
     "pooled_norms", "pools_first", "rewritten", "sums_of_pooled", "with_statistics",
@@ -33,22 +32,6 @@ def rewritten(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
     return without_leftovers(nodes, kept)
 
 
-def _readers(nodes: list[Node]) -> dict[Tensor, list[Node]]:
-    readers: dict[Tensor, list[Node]] = {}
-    for node in nodes:
-        for tensor in node.inputs.values():
-            readers.setdefault(root(tensor), []).append(node)
-    return readers
-
-
-def _renewed(node: Node, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> Node:
-    """The node with other tensors, which know that they come from it."""
-    new = replace(node, inputs=inputs, outputs=outputs)
-    for tensor in outputs.values():
-        tensor.node = new
-    return new
-
-
 def pools_first(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
     """The nodes, with each relu behind the max-pool that alone reads it, instead of before.
 
@@ -56,7 +39,7 @@ def pools_first(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
     positive they are 0. Relu then has to do with the pooled elements alone, and nothing needs its
     larger output until the backward pass.
     """
-    readers, kept = _readers(nodes), {root(t) for t in keep}
+    readers, kept = readers_of(nodes), {root(t) for t in keep}
     moved: dict[Node, list[Node]] = {}
     for relu in nodes:
         if relu.name != "relu_forward":
@@ -70,8 +53,8 @@ def pools_first(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
             continue
         pooled = pool.outputs["out"]
         largest = Tensor(pooled.shape)
-        first = _renewed(pool, relu.inputs, {**pool.outputs, "out": largest})
-        then = _renewed(relu, {"x": largest}, {"out": pooled})
+        first = pool.on(relu.inputs, {**pool.outputs, "out": largest})
+        then = relu.on({"x": largest}, {"out": pooled})
         moved[relu], moved[pool] = [], [first, then]
     return [new for node in nodes for new in moved.get(node, [node])]
 
@@ -84,7 +67,7 @@ def pooled_norms(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
     again. Of elements that differ and are the same when normalised and rounded, the larger one
     gets the gradient.
     """
-    readers, kept = _readers(nodes), {root(t) for t in keep}
+    readers, kept = readers_of(nodes), {root(t) for t in keep}
     changed: dict[Node, list[Node]] = {}
     for norm in nodes:
         if norm.name != "batchnorm_forward":
@@ -98,7 +81,7 @@ def pooled_norms(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
         pooled, op = pool.outputs["out"], OPS["batchnorm_max_pool_forward"]
         index = pool.outputs.get("index", Tensor(pooled.shape))
         outputs = {"out": pooled, "picked": Tensor(pooled.shape), "index": index}
-        both = _renewed(norm, norm.inputs, outputs)
+        both = norm.on(norm.inputs, outputs)
         both.op, both.options = op, op.defaults | norm.options | pool.options
         changed[norm], changed[pool] = [], [both]
     return [new for node in nodes for new in changed.get(node, [node])]
@@ -118,7 +101,7 @@ def with_statistics(nodes: list[Node]) -> list[Node]:
         out = convolution.outputs["out"]
         if convolution not in nodes or x.shape[-1] != out.shape[-1]:
             continue
-        both = _renewed(convolution, convolution.inputs, {"out": out, **norm.outputs})
+        both = convolution.on(convolution.inputs, {"out": out, **norm.outputs})
         both.op = op
         changed[convolution], changed[norm] = [both], []
     return [new for node in nodes for new in changed.get(node, [node])]
@@ -130,7 +113,7 @@ def without_leftovers(nodes: list[Node], keep: Iterable[Tensor]) -> list[Node]:
     The windows of a pooling without padding often do not reach the last ones: those of 2 x 2 leave
     out a sixth of a map of 11 x 11. Ops of one element between the two become smaller with it.
     """
-    readers, kept = _readers(nodes), {root(t) for t in keep}
+    readers, kept = readers_of(nodes), {root(t) for t in keep}
     changed: dict[Node, Node] = {}
     for pool in nodes:
         if not pool.name.endswith("_pool_forward") or pool.options.get("padding") == "same":
@@ -167,11 +150,11 @@ def _smaller(chain: list[Node]) -> dict[Node, Node]:
     inputs = convolution.inputs
     for node in reversed(chain[1:]):
         outputs = {"out": Tensor(tuple(shape))}
-        changed[node] = _renewed(node, inputs, outputs)
+        changed[node] = node.on(inputs, outputs)
         if node is convolution:
             changed[node].options = options
         inputs = {"x": outputs["out"]}
-    changed[pool] = _renewed(pool, inputs, pool.outputs)
+    changed[pool] = pool.on(inputs, pool.outputs)
     return changed
 
 
@@ -182,6 +165,6 @@ def sums_of_pooled(nodes: list[Node]) -> list[Node]:
     for node in nodes:
         spread = node.inputs["grad_out"].node if node.name == "dense_backward_bias" else None
         if spread is not None and spread.name == "max_pool_backward":
-            node = _renewed(node, {"grad_out": spread.inputs["grad_out"]}, node.outputs)
+            node = node.on({"grad_out": spread.inputs["grad_out"]}, node.outputs)
         changed.append(node)
     return changed

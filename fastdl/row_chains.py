@@ -14,7 +14,6 @@ those behind after them; and so do ops between that do not go by rows.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from fastdl.graph import Step
 from fastdl.repeat import Repeat
@@ -26,17 +25,14 @@ __all__ = ["row_chains"]
 _EARLY, _ROWS, _LATE = range(3)
 
 
-class _Use(NamedTuple):
+class _Use:
     """That a step reads or writes a tensor: between which phases, and whether row by row."""
 
-    tensor: Tensor
-    written: bool
-    first: int
-    last: int
-
-    @property
-    def by_rows(self) -> bool:
-        return self.first == self.last == _ROWS and self.tensor.shape[:1] == (None,)
+    def __init__(self, tensor: Tensor, written: bool, first: int, last: int) -> None:
+        self.tensor = tensor
+        self.written = written
+        self.first, self.last = first, last
+        self.by_rows = first == last == _ROWS and tensor.shape[:1] == (None,)
 
 
 def row_chains(steps: list[Step]) -> list[int]:

@@ -5,7 +5,6 @@ one `Target` an output."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from fastdl import losses, metrics
@@ -17,17 +16,28 @@ from fastdl.tensor import Shape
 __all__ = ["Setup", "Target"]
 
 
-@dataclass(eq=False)
 class Target:
     """One output's loss and metrics, and the shape that a row of its targets has."""
 
-    name: str
-    loss: Loss
-    weight: float
-    metrics: list[Metric]
-    shape: tuple[int, ...]
-    classes: int  # of labels; 0 where targets are no labels
-    unweighted: int = 0  # so many of the metrics, the first ones, do not look at sample weights
+    def __init__(
+        self,
+        name: str,
+        loss: Loss,
+        weight: float,
+        metrics: list[Metric],
+        unweighted: int,
+        shape: tuple[int, ...],
+        classes: int,
+    ) -> None:
+        self.name = name
+        self.loss = loss
+        self.weight = weight
+        self.metrics = metrics
+        #: So many of the metrics, the first ones, do not look at sample weights.
+        self.unweighted = unweighted
+        self.shape = shape
+        #: How many labels there are; 0 where targets are no labels.
+        self.classes = classes
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -35,14 +45,14 @@ class Target:
         return self.shape if self.classes else self.shape[:-1]
 
 
-@dataclass(eq=False)
 class Setup:
     """What `compile` was given."""
 
-    loss: Any
-    metrics: Any
-    loss_weights: Any
-    weighted_metrics: Any = None
+    def __init__(self, loss: Any, metrics: Any, loss_weights: Any, weighted_metrics: Any) -> None:
+        self.loss = loss
+        self.metrics = metrics
+        self.loss_weights = loss_weights
+        self.weighted_metrics = weighted_metrics
 
     def check_names(self) -> None:
         """Raises ValueError for a loss or metric that nobody knows, before any shape is known."""
@@ -119,4 +129,4 @@ def _target(
         metric.check(shape)
     target = tuple(s for s in loss.target_shape(shape)[1:] if s is not None)
     classes = (shape[-1] or 0) if loss.labels else 0
-    return Target(name, loss, float(weight), chosen, target, classes, len(plain))
+    return Target(name, loss, float(weight), chosen, len(plain), target, classes)

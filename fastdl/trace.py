@@ -9,39 +9,43 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from fastdl._locks import local
 from fastdl.kernels import eager, values
 from fastdl.kernels.table import OPS, Op
 from fastdl.tensor import Shape, Tensor, Variable, constant
 
 __all__ = [
     "Call", "Node", "Trace", "apply_node", "batch_hint", "current_trace", "infer_shapes", "inside",
-    "record", "reshape", "root", "rows_of", "stop_gradient", "wrong_batch",
+    "readers_of", "record", "reshape", "root", "rows_of", "stop_gradient", "wrong_batch",
 ]  # fmt: skip
 
 
-@dataclass(eq=False)
 class Node:
-    """One call of an op on tensors. ``op`` is None for a reshape, which computes nothing.
+    """One call of an op on tensors. ``op`` is None for a reshape, which computes nothing."""
 
-    ``layer`` is the layer in whose ``call`` it stands, and None outside of layers; what is computed
-    for a gradient (``backward``) has the layer of what it is the gradient of.
-    """
-
-    op: Op | None
-    inputs: dict[str, Tensor]
-    options: dict[str, Any]
-    outputs: dict[str, Tensor]
+    #: The layer in whose ``call`` it stands; None outside of layers.
     layer: Any = None
-    backward: bool = False
+    #: Whether it computes a gradient; its layer is then that of what it is the gradient of.
+    backward = False
     #: In a compiled step: the update or the call whose step, seed and learning rate it has.
     owner: Any = None
+
+    def __init__(
+        self,
+        op: Op | None,
+        inputs: dict[str, Tensor],
+        options: dict[str, Any],
+        outputs: dict[str, Tensor],
+    ) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.options = options
+        self.outputs = outputs
 
     @property
     def name(self) -> str:
@@ -51,6 +55,14 @@ class Node:
         """The tensor of an argument, input or output."""
         return self.inputs[name] if name in self.inputs else self.outputs.get(name)
 
+    def on(self, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> Node:
+        """The same call of the op on other tensors; the outputs know that they come from it."""
+        node = Node(self.op, inputs, self.options, outputs)
+        node.layer, node.backward, node.owner = self.layer, self.backward, self.owner
+        for tensor in outputs.values():
+            tensor.node = node
+        return node
+
 
 def root(tensor: Tensor) -> Tensor:
     """The tensor whose memory this one is: itself, or what was reshaped."""
@@ -59,10 +71,19 @@ def root(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def readers_of(nodes: Iterable[Node]) -> dict[Tensor, list[Node]]:
+    """Which nodes read a tensor, or a reshape of it."""
+    readers: dict[Tensor, list[Node]] = {}
+    for node in nodes:
+        for tensor in node.inputs.values():
+            readers.setdefault(root(tensor), []).append(node)
+    return readers
+
+
 # --- recording ----------------------------------------------------------------------------------
 
 
-class _State(threading.local):
+class _State(local):
     trace: Trace | Call | None = None
     layer: Any = None
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -62,7 +61,6 @@ class Library:
 NUMPY = Library()
 
 
-@dataclass(frozen=True, eq=False)
 class Checked:
     """What is known of a call's arrays once they have been checked.
 
@@ -79,10 +77,17 @@ class Checked:
         caller copies it back.
     """
 
-    real: np.dtype
-    lengths: dict[str, int]
-    lead: tuple[int, ...] | None
-    copies: list[tuple[int, Any]]
+    def __init__(
+        self,
+        real: np.dtype,
+        lengths: dict[str, int],
+        lead: tuple[int, ...] | None,
+        copies: list[tuple[int, Any]],
+    ) -> None:
+        self.real = real
+        self.lengths = lengths
+        self.lead = lead
+        self.copies = copies
 
 
 def prepare(op: Op, arrays: list[Any], options: dict[str, Any]) -> list[tuple[int, np.ndarray]]:

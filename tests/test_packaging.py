@@ -118,15 +118,28 @@ def test_importing_fastdl_imports_numpy_alone():
 
 
 def test_importing_fastdl_leaves_what_few_need_for_later():
-    loaded = printed("import numpy, sys, fastdl; print(*sys.modules)").split()
+    program = "import sys, numpy; a = {*sys.modules}; import fastdl; print(*{*sys.modules} - a)"
     modules = {
         "numpy.random.mtrand",
         "numpy.typing",
-        "hashlib",
-        "difflib",
-        "json",
+        "copy",
         "csv",
+        "dataclasses",
+        "difflib",
+        "fastdl.checks",
+        "fastdl.compiled",
+        "fastdl.many",
         "gzip",
+        "hashlib",
+        "json",
         "queue",
+        "threading",
     }
-    assert modules & set(loaded) == set()
+    assert modules & set(printed(program).split()) == set()
+
+
+def test_what_is_imported_later_is_there_when_it_is_asked_for():
+    asked = "fastdl.fit_many, fastdl.compiled_step, fastdl.gradient_check, fastdl.FitManyError"
+    printed(f"import fastdl; assert {{*fastdl.__all__}} <= {{*dir(fastdl)}}; {asked}")
+    with pytest.raises(AttributeError, match="fastdl has no 'fit_most'"):
+        fastdl.fit_most  # noqa: B018

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -38,6 +37,7 @@ class _Ahead:
 
     def __init__(self, items: Iterator[Any], convert: Callable[[Any], Any]) -> None:
         import queue
+        import threading
 
         self.items, self.convert = items, convert
         self.ready: Any = queue.Queue(AHEAD)

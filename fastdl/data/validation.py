@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +19,7 @@ from fastdl.model import Model
 __all__ = ["Folds", "cross_validate"]
 
 
-@dataclass
-class Folds:
+class Folds(NamedTuple):
     """What cross-validation found for one way to make a model.
 
     Attributes

@@ -6,16 +6,15 @@ import contextlib
 import functools
 import inspect
 import math
-import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fastdl import initializers, regularizers, runtime
+from fastdl._locks import Lock
 from fastdl._names import refuse_unknown, snake_case
 from fastdl.kernels import values
 from fastdl.tensor import Shape, Tensor, Variable, changes
@@ -24,7 +23,7 @@ from fastdl.trace import Call, Trace, current_trace, inside, reshape
 __all__ = ["Layer", "LayerCall"]
 
 _names: Counter[str] = Counter()
-_names_lock = threading.Lock()
+_names_lock = Lock()
 
 
 class _Budget:
@@ -63,13 +62,13 @@ def unique_name(base: str) -> str:
     return f"{base}_{count}" if count else base
 
 
-@dataclass(eq=False)
 class LayerCall:
     """One call of a layer on tensors, kept on its outputs so that a Model can repeat it."""
 
-    layer: Layer
-    inputs: Any
-    outputs: list[Tensor]
+    def __init__(self, layer: Layer, inputs: Any, outputs: list[Tensor]) -> None:
+        self.layer = layer
+        self.inputs = inputs
+        self.outputs = outputs
 
 
 class Layer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -43,23 +43,20 @@ def one_of(layer: Layer, name: str, value: Any, choices: Sequence[str]) -> str:
     return str(value)
 
 
-class Padding(NamedTuple):
-    """Positions that are added to an axis."""
-
-    before: int
-    after: int
+#: How many positions are added before an axis and behind it.
+Padding = tuple[int, int]
 
 
 def same_padding(length: int, kernel: int, stride: int, dilation: int) -> Padding:
     """What makes ``ceil(length / stride)`` positions of the output; the extra one at the end."""
     wanted = -(-length // stride)
     missing = max(0, (wanted - 1) * stride + (kernel - 1) * dilation + 1 - length)
-    return Padding(missing // 2, missing - missing // 2)
+    return missing // 2, missing - missing // 2
 
 
 def causal_padding(kernel: int, dilation: int) -> Padding:
     """What lets each output see its own position and those before it."""
-    return Padding((kernel - 1) * dilation, 0)
+    return (kernel - 1) * dilation, 0
 
 
 class KernelGeometry(Layer):
@@ -85,13 +82,13 @@ class KernelGeometry(Layer):
             return [same_padding(*axis) for axis in axes]
         if self.padding == "causal":
             return [causal_padding(kernel, dilation) for _, kernel, _, dilation in axes]
-        return [Padding(0, 0) for _ in axes]
+        return [(0, 0) for _ in axes]
 
     def _options(self, paddings: Sequence[Padding]) -> dict[str, int]:
         """The options of a convolution of images; one axis of positions is their width."""
         rest = [1] * (2 - self._axes)
         return convolution_options(
-            [Padding(0, 0) for _ in rest] + list(paddings),
+            [(0, 0) for _ in rest] + list(paddings),
             rest + list(self.strides),
             rest + list(self.dilation_rate),
         )
@@ -139,7 +136,7 @@ def transposed_length(
     else:
         out = max(full, length * stride)
     before = max(0, full - out) // 2 if padding == "same" else 0
-    return out, Padding(before, full - before - out)
+    return out, (before, full - before - out)
 
 
 def shape_of(layer: Layer, shape: Any, axes: int, data_format: str) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -52,38 +51,49 @@ class Option(NamedTuple):
     doc: str = ""
 
 
-@dataclass(frozen=True, repr=False, eq=False)
 class Op:
     """An operation: what may be called, what is checked, how it is differentiated."""
 
-    name: str
-    doc: str
-    arguments: tuple[Argument, ...]
-    options: tuple[Option, ...] = ()
-    backward: tuple[str, ...] = ()
-    passes: tuple[str, ...] = ()
-    elementwise: bool = False
-    inplace: bool = False
-    runs_tails: bool = False
-    #: one phase goes by the rows of B in order; of the other phases, which arguments those before
-    #: it touch, and which only those after it do (tails belong to these where the output does)
-    by_rows: bool = False
-    early: tuple[str, ...] = ()
-    late: tuple[str, ...] = ()
-    #: an option naming an activation that is applied to the output as a tail
-    tail: Option | None = None
-    #: (the lengths known so far by letter, the options by name) -> the lengths that follow from
-    #: them; a ValueError where there is no such array
-    geometry: Callable[[dict[str, int], Mapping[str, Any]], dict[str, int]] | None = None
-    letters: tuple[str, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        letters: list[str] = []
-        for argument in self.arguments:
-            for axis in argument.axes:
-                if axis.isalpha() and axis not in letters and axis != "B":
-                    letters.append(axis)
-        object.__setattr__(self, "letters", tuple(letters))
+    def __init__(
+        self,
+        name: str,
+        doc: str,
+        arguments: tuple[Argument, ...],
+        options: tuple[Option, ...] = (),
+        *,
+        backward: tuple[str, ...] = (),
+        passes: tuple[str, ...] = (),
+        elementwise: bool = False,
+        inplace: bool = False,
+        runs_tails: bool = False,
+        by_rows: bool = False,
+        early: tuple[str, ...] = (),
+        late: tuple[str, ...] = (),
+        tail: Option | None = None,
+        geometry: Callable[[dict[str, int], Mapping[str, Any]], dict[str, int]] | None = None,
+    ) -> None:
+        self.name = name
+        self.doc = doc
+        self.arguments = arguments
+        self.options = options
+        self.backward = backward
+        self.passes = passes
+        self.elementwise = elementwise
+        self.inplace = inplace
+        self.runs_tails = runs_tails
+        #: one phase goes by the rows of B in order; of the other phases, which arguments those
+        #: before it touch, and which only those after it do (tails belong to these where the output
+        #: does)
+        self.by_rows = by_rows
+        self.early = early
+        self.late = late
+        #: an option naming an activation that is applied to the output as a tail
+        self.tail = tail
+        #: (the lengths known so far by letter, the options by name) -> the lengths that follow from
+        #: them; a ValueError where there is no such array
+        self.geometry = geometry
+        axes = (axis for argument in arguments for axis in argument.axes)
+        self.letters = tuple(dict.fromkeys(a for a in axes if a.isalpha() and a != "B"))
 
     @cached_property
     def outputs(self) -> tuple[Argument, ...]:
