@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastdl import runtime
-from fastdl._locks import RLock, Lock
+from fastdl._locks import Lock, RLock
 from fastdl.graph import Step, differentiate, fuse, prune, root
 from fastdl.kernels import dispatch
 from fastdl.layers.base import flatten
