@@ -1,4 +1,4 @@
-"""Written by ``python -m fastdl.kernels.door``; a test holds it against the table."""
+"""By ``python -m fastdl.kernels.describe``; a test holds it against the table."""
 
 from typing import Any
 

@@ -70,11 +70,15 @@ cdef class Function:
     # Made when somebody asks: for all ops at once this was a tenth of the time of importing fastdl.
     @property
     def __doc__(self):
-        return door.document(self.op)
+        from fastdl.kernels import describe
+
+        return describe.document(self.op)
 
     @property
     def __signature__(self):
-        return door.signature(self.op)
+        from fastdl.kernels import describe
+
+        return describe.signature(self.op)
 
     def __repr__(self):
         return f"<op fastdl.kernels.{self.op.name}{self.__signature__}>"

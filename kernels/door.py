@@ -6,17 +6,17 @@ not already as the kernels want it. Calls on a GPU come here alone.
 
 from __future__ import annotations
 
-import inspect
 import math
 from typing import Any
 
 import numpy as np
 
-from fastdl.kernels.table import OPS, Argument, Op, Option
+from fastdl.kernels.table import Argument, Op, Option
 
 __all__ = [
-    "Checked", "Library", "bad_option", "bind", "check", "document", "lengths_of",
-    "needed_argument", "prepare", "signature", "tail_function", "unknown_argument",
+    "Checked", "Library", "as_array", "bad_option", "bind", "check", "lengths_of",
+    "needed_argument", "option_value", "pattern", "prepare", "range_of", "tail_function",
+    "unknown_argument",
 ]  # fmt: skip
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -217,7 +217,7 @@ def lengths_of(
         n = len(shape) - len(axes)
         if n < (1 if batched and axes else 0) or (not batched and n > 0):
             raise ValueError(
-                f"{op.name}: argument {name!r} must have shape {_pattern(argument)}, got {shape}"
+                f"{op.name}: argument {name!r} must have shape {pattern(argument)}, got {shape}"
             )
         if batched:
             if lead is None:
@@ -241,7 +241,7 @@ def lengths_of(
             if length != wanted:
                 raise ValueError(
                     f"{op.name}: argument {name!r} has shape {shape}, but axis {axis} of "
-                    f"{_pattern(argument)} must be {wanted}, {source}"
+                    f"{pattern(argument)} must be {wanted}, {source}"
                 )
     known = {letter: length for letter, (length, _) in lengths.items()}
     op.derive(known, options)
@@ -251,7 +251,7 @@ def lengths_of(
         follows = rows and all(x in known for x in unknown)
         if argument.role == "out" and array is None and not follows:
             raise ValueError(
-                f"{op.name}: {argument.name!r} must be given: its shape {_pattern(argument)} does "
+                f"{op.name}: {argument.name!r} must be given: its shape {pattern(argument)} does "
                 f"not follow from the inputs"
             )
         if argument.batched and lead and len(lead[0]) + len(argument.axes) > 32:
@@ -297,7 +297,8 @@ def _stand_ins(
     return copies
 
 
-def _pattern(argument: Argument) -> str:
+def pattern(argument: Argument) -> str:
+    """The shape of an argument as the table has it."""
     return f"({', '.join(argument.axes)}{',' if len(argument.axes) == 1 else ''})"
 
 
@@ -313,9 +314,8 @@ def bad_option(op: Op, index: int, value: Any) -> str:
     option = op.options[index]
     if value is None and option.default is None:
         return f"{op.name}: option {option.name!r} must be given"
-    return f"{op.name}: option {option.name!r} must be {_range(option)}, got {value!r}" + _nearest(
-        value, option.choices
-    )
+    wanted = f"{op.name}: option {option.name!r} must be {range_of(option)}"
+    return f"{wanted}, got {value!r}{_nearest(value, option.choices)}"
 
 
 def bind(
@@ -397,6 +397,7 @@ def needed_argument(op: Op, index: int) -> str:
 
 
 def unknown_argument(op: Op, name: str) -> str:
+    """An argument was given that the op does not have."""
     names = [a.name for a in op.arguments] + [o.name for o in op.options]
     return f"{op.name}: no argument {name!r}" + _nearest(name, tuple(names))
 
@@ -406,7 +407,7 @@ def tail_function(op: Op, activation: Any) -> Any:
     assert op.tail is not None
     if not isinstance(activation, str) or activation not in op.tail.choices:
         raise ValueError(
-            f"{op.name}: option {op.tail.name!r} must be {_range(op.tail)}, got {activation!r}"
+            f"{op.name}: option {op.tail.name!r} must be {range_of(op.tail)}, got {activation!r}"
             + _nearest(activation, op.tail.choices)
         )
     if activation == "linear":
@@ -423,7 +424,8 @@ def _nearest(value: Any, names: tuple[str, ...]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _range(option: Option) -> str:
+def range_of(option: Option) -> str:
+    """What an option may be."""
     if option.kind == "choice":
         return "one of " + ", ".join(option.choices)
     if option.kind == "bool":
@@ -440,104 +442,3 @@ def _range(option: Option) -> str:
         else f"{'<' if option.open_high else '<='} {option.high}"
     )
     return " ".join([kind, " and ".join(b for b in (low, high) if b)]).strip()
-
-
-# --- documentation ------------------------------------------------------------------------------
-
-
-def signature(op: Op) -> inspect.Signature:
-    """The Python signature: inputs, then options and outputs by keyword."""
-    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    required: list[inspect.Parameter] = []
-    optional: list[inspect.Parameter] = []
-    for a in op.inputs:
-        default = None if a.optional else inspect.Parameter.empty
-        (optional if a.optional else required).append(
-            inspect.Parameter(a.name, positional, default=default)
-        )
-    # An optional input may stand before a required one in the table; Python then wants keywords.
-    names = [a.name for a in op.inputs]
-    in_order = names == [p.name for p in required + optional]
-    if not in_order:
-        optional = [p.replace(kind=keyword) for p in optional]
-    options = [*op.options, *([op.tail] if op.tail else [])]
-    rest = [
-        inspect.Parameter(
-            o.name, keyword, default=inspect.Parameter.empty if o.default is None else o.default
-        )
-        for o in options
-    ] + [inspect.Parameter(a.name, keyword, default=None) for a in op.outputs]
-    return inspect.Signature([*required, *optional, *rest])
-
-
-def document(op: Op) -> str:
-    """The docstring of an op's function, in NumPy style."""
-    lines = [op.doc, "", "Parameters", "----------"]
-    for a in op.inputs:
-        kind = {"real": "float32 or float64", "label": "int64", "float64": "float64"}[a.dtype]
-        extras = [f"shape {_pattern(a)}", "updated in place" if a.role == "inout" else ""]
-        extras += ["optional" if a.optional else ""]
-        lines.append(f"{a.name} : array of {kind}, {', '.join(e for e in extras if e)}")
-        if a.doc:
-            lines.append(f"    {a.doc}")
-    for o in [*op.options, *([op.tail] if op.tail else [])]:
-        default = "" if o.default is None else f", default {o.default}"
-        lines.append(f"{o.name} : {_range(o)}{default}")
-        if o.doc:
-            lines.append(f"    {o.doc}")
-    if op.outputs:
-        lines += ["", "Returns", "-------"]
-        for a in op.outputs:
-            lines.append(f"{a.name} : array, shape {_pattern(a)}")
-            given = f"    Pass ``{a.name}=`` to have it written into an array of yours"
-            lines.append(given + (", False to leave it out." if a.optional else "."))
-    lines += [
-        "",
-        "Raises",
-        "------",
-        "ValueError, TypeError",
-        "    If an array or option does not fit; nothing has been changed then.",
-    ]
-    return "\n".join(lines)
-
-
-def stub() -> str:
-    """The text of ``__init__.pyi``: every op with its signature, for editors and type checkers."""
-    types = {"float": "float", "int": "int", "bool": "bool", "choice": "str"}
-    lines = [
-        '"""Written by ``python -m fastdl.kernels.door``; a test holds it against the table."""',
-        "",
-        "from typing import Any",
-        "",
-        "from numpy import ndarray",
-        "",
-        "from fastdl.kernels.table import OPS as OPS",
-        "",
-        "dispatch: Any",
-        "runner: Any",
-        "",
-        "def get_include() -> str: ...",
-        "def matmul(",
-        "    a: Any, b: Any, transpose_a: bool = ..., transpose_b: bool = ..., out: Any = ...",
-        ") -> ndarray: ...",
-    ]
-    for op in OPS.values():
-        kinds = {o.name: types[o.kind] for o in [*op.options, *([op.tail] if op.tail else [])]}
-        parts, starred = [], False
-        for p in signature(op).parameters.values():
-            if p.kind is inspect.Parameter.KEYWORD_ONLY and not starred:
-                parts.append("*")
-                starred = True
-            default = "" if p.default is inspect.Parameter.empty else " = ..."
-            parts.append(f"{p.name}: {kinds.get(p.name, 'Any')}{default}")
-        outputs = len(op.outputs)
-        result = "None" if not outputs else "ndarray" if outputs == 1 else "tuple[ndarray, ...]"
-        lines.append(f"def {op.name}(")
-        lines += [f"    {part}," for part in parts]
-        lines.append(f") -> {result}: ...")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(stub(), end="")

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastdl.gpu import device
 from fastdl.gpu.core import CONTEXT, HOSTS, Call
-from fastdl.kernels import door
+from fastdl.kernels import describe, door
 from fastdl.kernels.table import ACTIVATIONS, DYNAMIC_OPTIONS, OPS, Op
 
 __all__ = ["Function", "epilogue_of"]
@@ -27,8 +27,8 @@ class Function:
         self.op = op
         self.__name__ = self.__qualname__ = op.name
         self.__module__ = "fastdl.gpu"
-        self.__doc__ = door.document(op)
-        self.__signature__ = door.signature(op)
+        self.__doc__ = describe.document(op)
+        self.__signature__ = describe.signature(op)
 
     def __repr__(self) -> str:
         return f"<op fastdl.gpu.{self.op.name}{self.__signature__}>"

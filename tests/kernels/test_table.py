@@ -8,7 +8,7 @@ import pytest
 from cases import NAMES
 
 from fastdl import kernels
-from fastdl.kernels import door
+from fastdl.kernels import describe
 from fastdl.kernels.table import ACTIVATIONS, OPS
 
 
@@ -123,4 +123,4 @@ def test_every_op_is_a_documented_function(name):
 
 def test_type_stub_says_what_the_table_says():
     stub = Path(kernels.__file__).with_name("__init__.pyi").read_text()
-    assert stub == door.stub(), "python -m fastdl.kernels.door > kernels/__init__.pyi"
+    assert stub == describe.stub(), "python -m fastdl.kernels.describe > kernels/__init__.pyi"
