@@ -23,7 +23,7 @@ from fastdl.data import is_on_gpu, known_to
 from fastdl.graph import prune, root
 from fastdl.kernels import values
 from fastdl.kernels.step import Caller, Step
-from fastdl.layers.base import Layer, flatten, map_structure
+from fastdl.layers.base import Layer, flatten, map_structure, versions_of
 from fastdl.lowering import lower
 from fastdl.model import Model
 from fastdl.programs import fused_for, prepared_for
@@ -168,7 +168,7 @@ class _Traced:
 
     def _structure(self) -> tuple[Any, ...]:
         """What the trace depends on."""
-        layers = [(*_versions(layer), *layer.trainable_weights) for layer in self.trace.layers]
+        layers = [(*versions_of(layer), *layer.trainable_weights) for layer in self.trace.layers]
         return (*layers, os.getpid(), self._backend())
 
     def _backend(self) -> str:
@@ -292,10 +292,6 @@ def _array(lowered: Any, tensor: Tensor) -> np.ndarray:
     if base.is_eager:
         return np.ascontiguousarray(base._value).reshape([n or 0 for n in tensor.shape])
     return lowered.array_of(tensor)
-
-
-def _versions(layer: Layer) -> list[int]:
-    return [layer._version, *(v for inner in layer.layers for v in _versions(inner))]
 
 
 class CompiledStep(Caller):

@@ -20,9 +20,9 @@ from typing import Any
 from fastdl.arguments import FitData, check_counts, fit_data, whole
 from fastdl.callbacks import CallbackList, History
 from fastdl.kernels import runner
-from fastdl.model import Busy, Model
+from fastdl.model import Model
 from fastdl.progress import Progress, format_logs, format_seconds
-from fastdl.training import NOT_FINITE, Run, not_finite
+from fastdl.training import NOT_FINITE, Busy, Run, not_finite
 
 __all__ = ["FitManyError", "SharedData", "fit_all", "fit_many"]
 

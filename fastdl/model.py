@@ -12,7 +12,7 @@ from fastdl._names import hinted
 from fastdl.arena import consolidate
 from fastdl.arguments import whole
 from fastdl.callbacks import History
-from fastdl.layers.base import Layer
+from fastdl.layers.base import versions_of
 from fastdl.network import Network
 from fastdl.programs import compiled
 from fastdl.progress import Progress
@@ -20,6 +20,7 @@ from fastdl.streaming import StreamRun
 from fastdl.summary import describe
 from fastdl.targets import Setup, Target
 from fastdl.tensor import changes
+from fastdl.training import Busy
 
 __all__ = ["Model"]
 
@@ -112,7 +113,7 @@ class Model(Network):
             consolidate(weights)  # of layers that came later
             regularizers = (w.regularizer for w in weights if w.regularizer is not None)
             penalties = (r.factors or id(r) for r in regularizers)
-            known = (*_versions(self), *map(id, self.trainable_weights), *penalties)
+            known = (*versions_of(self), *map(id, self.trainable_weights), *penalties)
             self._known_structure = latest, known
         return known
 
@@ -306,24 +307,13 @@ several
         """
         with Busy(self):
             return training.fit(
-                self,
-                x,
-                y,
-                batch_size=batch_size,
-                epochs=epochs,
-                verbose=verbose,
-                callbacks=callbacks,
-                validation_split=validation_split,
-                validation_data=validation_data,
-                shuffle=shuffle,
-                class_weight=class_weight,
-                sample_weight=sample_weight,
-                initial_epoch=initial_epoch,
-                stratify=stratify,
-                resume_from=resume_from,
-                steps_per_epoch=steps_per_epoch,
+                self, x, y, batch_size=batch_size, epochs=epochs, verbose=verbose,
+                callbacks=callbacks, validation_split=validation_split,
+                validation_data=validation_data, shuffle=shuffle, class_weight=class_weight,
+                sample_weight=sample_weight, initial_epoch=initial_epoch, stratify=stratify,
+                resume_from=resume_from, steps_per_epoch=steps_per_epoch,
                 validation_steps=validation_steps,
-            )
+            )  # fmt: skip
 
     def train_on_batch(
         self,
@@ -510,25 +500,6 @@ several
         if cls is not Model:
             return cls(**config)
         return serialization.functional_from_config(config, custom_objects)
-
-
-class Busy:
-    """Refuses to train a model that is being trained by another thread."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-
-    def __enter__(self) -> None:
-        if not self.model._lock.acquire(blocking=False):
-            raise RuntimeError(f"{self.model.name} is already being trained by another call")
-
-    def __exit__(self, *exc: object) -> None:
-        self.model._lock.release()
-
-
-def _versions(layer: Layer) -> list[int]:
-    """What tells each layer inside apart from what it was before a change."""
-    return [layer._version, *(v for inner in layer.layers for v in _versions(inner))]
 
 
 def _scalars(logs: dict[str, float], return_dict: bool) -> Any:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from fastdl.diagnosis import Watch
     from fastdl.model import Model
 
-__all__ = ["NOT_FINITE", "Run", "fit", "not_finite"]
+__all__ = ["NOT_FINITE", "Busy", "Run", "fit", "not_finite"]
 
 #: What to do about a loss that is not finite.
 NOT_FINITE = (
@@ -48,6 +48,20 @@ NOT_FINITE = (
 )
 
 _FOREVER = 1e9
+
+
+class Busy:
+    """Refuses to train a model that is being trained by another thread."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def __enter__(self) -> None:
+        if not self.model._lock.acquire(blocking=False):
+            raise RuntimeError(f"{self.model.name} is already being trained by another call")
+
+    def __exit__(self, *exc: object) -> None:
+        self.model._lock.release()
 
 
 def fit(
@@ -347,7 +361,7 @@ class Run:
         logs = self._epoch_logs(epoch)
         if validates:
             listeners.on_test_end(
-                {k.removeprefix("val_"): v for k, v in logs.items() if "val_" in k}
+                {k.removeprefix("val_"): v for k, v in logs.items() if k.startswith("val_")}
             )
         listeners.on_epoch_end(epoch, logs)
         self.history.on_epoch_end(epoch, logs)

@@ -157,7 +157,26 @@ class Layer:
         regularizer: Any = None,
         trainable: bool = True,
     ) -> Variable:
-        """Makes a weight of this layer, of the float type that `fastdl.set_floatx` chose."""
+        """Makes a weight of this layer, of the float type that `fastdl.set_floatx` chose.
+
+        Parameters
+        ----------
+        name : str
+            Within the layer.
+        shape : tuple of int
+        initializer : str, dict or callable
+            What its first values are; see `fastdl.initializers.get`.
+        regularizer : str, dict or callable, optional
+            What it adds to the loss; see `fastdl.regularizers.get`.
+        trainable : bool, default True
+            Whether an optimizer may change it.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, the initializer gives another shape, or there would be 2**31
+            elements or more.
+        """
         init: Any = initializers.get(initializer)
         shape = tuple(shape)
         if math.prod(shape) >= 2**31:
@@ -418,6 +437,11 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+
+def versions_of(layer: Layer) -> list[int]:
+    """What tells a layer, and each inside it, from what it was before a change."""
+    return [layer._version, *(v for inner in layer.layers for v in versions_of(inner))]
 
 
 @functools.lru_cache(512)
