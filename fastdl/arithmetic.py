@@ -165,8 +165,8 @@ def _binary(name: str, a: Any, b: Any, kind: str = "forward") -> Tensor:
     inner = size_of(full[j:])
     options = {"function": name, "swapped": swapped}
     if size_of(y.shape[:i]) == 1 and None not in y.shape[:i]:  # the same for all that is before
-        rows, form, lead = (inner,), "vector", full[:j]
-        out = apply(f"{form}_{kind}", x=reshape(x, (*lead, inner)), y=reshape(y, rows), **options)
+        rows, vector = reshape(x, (*full[:j], inner)), reshape(y, (inner,))
+        out = apply(f"vector_{kind}", x=rows, y=vector, **options)
     else:
         lead = full[:i]
         matrices = reshape(x, (*lead, size_of(full[i:j]), inner))

@@ -34,12 +34,14 @@ def gradient_check(
         Compiled, of float64 weights (``fastdl.set_floatx("float64")`` before it is made).
     x, y : array
         A few rows.
-    eps : float
+    eps : float, default 1e-6
         The step of the differences.
-    atol, rtol : float
+    atol, rtol : float, default 1e-5 and 1e-3
         What is allowed: |a - n| <= atol + rtol*|n|.
-    samples : int
+    samples : int, default 20
         How many elements of each weight are tried.
+    seed : int, default 0
+        Decides which.
 
     Returns
     -------
@@ -52,6 +54,16 @@ def gradient_check(
         If a gradient is off; the weight, the element and both values are named.
     TypeError
         If the weights are not float64.
+
+    Examples
+    --------
+    >>> import fastdl
+    >>> fastdl.set_floatx("float64")
+    >>> model = fastdl.Sequential([fastdl.layers.Dense(2, activation="tanh", input_shape=(3,))])
+    >>> fastdl.set_floatx("float32")
+    >>> model.compile(optimizer="sgd", loss="mean_squared_error")
+    >>> fastdl.gradient_check(model, np.eye(3), np.ones((3, 2))) <= 1
+    True
     """
     model.build_for(x)
     if model_dtype(model) != np.float64:

@@ -26,8 +26,8 @@ from fastdl.kernels.step import Caller, Step
 from fastdl.layers.base import Layer, flatten, map_structure, versions_of
 from fastdl.lowering import lower
 from fastdl.model import Model
-from fastdl.programs import fused_for, prepared_for
-from fastdl.tensor import Tensor, Variable, apply, changes
+from fastdl.programs import fused_for, own_memory, prepared_for
+from fastdl.tensor import Tensor, Variable, changes
 from fastdl.trace import Node, Trace, wrong_batch
 
 __all__ = ["CompiledStep", "compiled_step"]
@@ -132,14 +132,7 @@ class StepTrace(Trace):
         self.updates.append(update)
         self.owner = update
         try:
-            own = {}
-            for variable, gradient in gradients.items():
-                # An update reads its gradient from a place of its own.
-                if root(gradient) is not gradient or gradient in self._taken or not gradient.node:
-                    gradient = apply("scale", x=gradient)
-                self._taken.add(gradient)
-                own[variable] = gradient
-            optimizer.apply(own, regularized=False)
+            optimizer.apply(own_memory(gradients, self._taken), regularized=False)
         finally:
             self.owner = None
 

@@ -319,7 +319,7 @@ class BinaryCrossentropy(_Crossentropy):
     ----------
     from_logits : bool, default False
         Whether predictions are the inputs of a sigmoid.
-    label_smoothing : float, 0 ... 1
+    label_smoothing : float, 0 ... 1, default 0.0
         Moves targets towards 1/2.
     """
 
@@ -334,7 +334,7 @@ class CategoricalCrossentropy(_Crossentropy):
     ----------
     from_logits : bool, default False
         Whether predictions are the inputs of a softmax.
-    label_smoothing : float, 0 ... 1
+    label_smoothing : float, 0 ... 1, default 0.0
         Moves targets towards 1/classes.
     """
 
@@ -349,7 +349,8 @@ class SparseCategoricalCrossentropy(_Crossentropy):
     ----------
     from_logits : bool, default False
         Whether predictions are the inputs of a softmax.
-    label_smoothing : float, 0 ... 1
+    label_smoothing : float, 0 ... 1, default 0.0
+        Moves targets towards 1/classes.
     """
 
     op = "sparse_categorical_crossentropy"
@@ -382,6 +383,8 @@ def get(identifier: Any, custom_objects: Mapping[str, Any] | None = None) -> Los
     ------
     ValueError
         For an unknown name; the message gives the nearest one.
+    TypeError
+        If it is none of these.
     """
     if isinstance(identifier, Loss):
         return identifier

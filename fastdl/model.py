@@ -325,6 +325,12 @@ several
     ) -> Any:
         """One update on one batch.
 
+        Parameters
+        ----------
+        x, y, sample_weight, class_weight : as for `fit`
+            All rows are one batch.
+        return_dict : bool, default False
+
         Returns
         -------
         float, list of float, or dict
@@ -358,7 +364,9 @@ several
         x, y, sample_weight : as for `fit`
             Without y, x gives batches.
         batch_size : int, optional
-            How many rows go through the network at once.
+            How many rows go through the network at once; 256 by default.
+        verbose : {"auto", 0, 1, 2}, default 0
+            Whether to print the result.
         steps : int, optional
             How many batches to take, where x gives batches; all of them by default.
 
@@ -394,7 +402,9 @@ several
             Or a generator, iterable or sequence of such batches; of tuples ``(x, y)`` or
             ``(x, y, sample_weight)`` the first is taken.
         batch_size : int, optional
-            How many rows go through the network at once.
+            How many rows go through the network at once; 256 by default.
+        verbose : {"auto", 0, 1, 2}, default 0
+            As in Keras; there is nothing to show.
         steps : int, optional
             How many batches to take, where x gives batches; all of them by default.
 

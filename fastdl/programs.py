@@ -9,7 +9,7 @@ depends on has changed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fastdl.model import Model
 
 __all__ = [
-    "Compiled", "compiled", "fused_for", "making", "model_dtype", "prepared_for",
+    "Compiled", "compiled", "fused_for", "making", "model_dtype", "own_memory", "prepared_for",
     "training_program",
 ]  # fmt: skip
 
@@ -291,7 +291,7 @@ def training_program(
     ahead = rewritten(forward.nodes, ())
     backward, gradients = differentiate(ahead, objective.seeds, variables)
     with Trace(training=True) as updates:
-        own = _own_memory(gradients, objective)
+        own = own_memory(gradients, {root(gradient) for _, gradient in objective.seeds})
         model.optimizer.apply({v: own[v] for v in variables if v in own})
         recorded = [v for v in variables if v in own] if norms else []
         for variable in recorded:
@@ -304,12 +304,12 @@ def training_program(
     return made
 
 
-def _own_memory(gradients: dict[Tensor, Tensor], objective: Objective) -> dict[Tensor, Tensor]:
-    """The gradients, copied where one is a view or stands for several: each needs its own place."""
-    taken = {root(gradient) for _, gradient in objective.seeds}
+def own_memory(gradients: Mapping[Any, Tensor], taken: set[Tensor]) -> dict[Any, Tensor]:
+    """The gradients, copied where one is a view, or stands for several or among those ``taken``: an
+    update reads its gradient from a place of its own."""
     own = {}
     for variable, gradient in gradients.items():
-        if root(gradient) is not gradient or gradient in taken:
+        if root(gradient) is not gradient or gradient in taken or gradient.node is None:
             gradient = apply("scale", x=gradient)
         taken.add(gradient)
         own[variable] = gradient

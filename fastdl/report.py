@@ -177,7 +177,7 @@ def _configuration(history: History) -> list[tuple[str, str]]:
         rows += [("loss", _named(model.loss)), ("optimizer", type(optimizer).__name__)]
         config = optimizer.get_config()
         rows += [
-            (f"{key.replace('_', ' ')}", _short(value))
+            (key.replace("_", " "), _short(value))
             for key, value in config.items()
             if key != "name" and value not in (None, 0.0, False)
         ]

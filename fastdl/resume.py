@@ -8,49 +8,81 @@ fit, which have to be the same; what can be compared is.
 
 from __future__ import annotations
 
+import abc
 import itertools
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastdl import optimizers, serialization
+from fastdl.callbacks import History, TerminateOnNaN
 
 if TYPE_CHECKING:
-    from fastdl.callbacks import CallbackList, History
+    from fastdl.callbacks import CallbackList
     from fastdl.model import Model
 
-__all__ = ["Place", "Resumable", "save"]
+__all__ = ["Fit", "Place", "save"]
 
 _ARRAY = "an array of the file"
 
 
-class Resumable(Protocol):
-    """A fit whose place can be written down, and that can go on from one."""
+class Fit(abc.ABC):
+    """What fits on arrays and on batches have in common: those who listen, and a place that can be
+    written down and gone on from.
 
-    model: Model
-    listeners: CallbackList
-    history: History
+    Parameters
+    ----------
+    model : Model
+    listeners : CallbackList
+    place : Place, optional
+        Where to go on.
+    """
+
+    def __init__(self, model: Model, listeners: CallbackList, place: Place | None) -> None:
+        self.model, self.listeners, self.place = model, listeners, place
+        self.history = History()
+        #: Files that callbacks asked for.
+        self.to_save: list[str | os.PathLike[str]] = []
+        self.watching = [c for c in listeners.callbacks if isinstance(c, TerminateOnNaN)]
+
+    def introduce(self, params: dict[str, Any]) -> None:
+        """Tells those who listen which model is trained, and how."""
+        for callback in (self.history, *self.listeners.callbacks):
+            callback.set_model(self.model)
+            callback.set_params(params)
+        self.model.history = self.history
+        self.model.stop_training = self.place is not None and self.place.stopped
+
+    def write_files(self) -> None:
+        """Writes the files that callbacks asked for, now that all have been called."""
+        while self.to_save:
+            save(self, self.to_save.pop(0))
 
     @property
+    @abc.abstractmethod
     def totals(self) -> np.ndarray:
         """What the epoch under way has added up."""
 
+    @abc.abstractmethod
     def signature(self) -> dict[str, Any]:
         """What has to be the same in the fit that goes on, as JSON can hold it."""
 
+    @abc.abstractmethod
     def position(self) -> dict[str, int]:
         """The seed of the fit; the epoch, and how many batches of it are done."""
 
+    @abc.abstractmethod
     def rows_kept(self) -> list[np.ndarray]:
         """What was handed out for the metrics that see all rows, of those that were seen."""
 
+    @abc.abstractmethod
     def go_to(self, batch: int, totals: np.ndarray, kept: list[np.ndarray]) -> None:
         """Has the first epoch begin behind so many batches."""
 
 
-def save(run: Resumable, path: str | os.PathLike[str]) -> None:
+def save(run: Fit, path: str | os.PathLike[str]) -> None:
     """Writes the model of a fit under way, and the place in it."""
     position, tensors = run.position(), {"fit/totals": run.totals}
     if position["batch"]:
@@ -127,7 +159,7 @@ class Place:
         self.step = int(self.file.state["iterations"])
         self.stopped = bool(self.state["stopped"])
 
-    def check(self, run: Resumable) -> None:
+    def check(self, run: Fit) -> None:
         """Refuses a fit that is not the one of the file; nothing has been changed then.
 
         Raises
@@ -167,7 +199,7 @@ class Place:
         if not isinstance(rate, Mapping):
             model.optimizer.learning_rate = rate
 
-    def restore_run(self, run: Resumable) -> None:
+    def restore_run(self, run: Fit) -> None:
         """Gives history and callbacks what they had; they have begun already."""
         run.history.history = _with_arrays(self.state["history"], self.file.tensors)
         run.history.epoch = list(self.state["epochs_run"])

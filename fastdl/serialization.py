@@ -210,9 +210,7 @@ def _restore_training(model: Any, file: saving.ModelFile, custom: Mapping[str, A
             _configs(setup["loss"], lambda loss: loss, lambda c: losses.get(c, custom)),
             _configs(setup["metrics"], lambda metric: metric, own_metric),
             setup["loss_weights"],
-            weighted_metrics=_configs(
-                setup.get("weighted_metrics"), lambda metric: metric, own_metric
-            ),
+            weighted_metrics=_configs(setup["weighted_metrics"], lambda metric: metric, own_metric),
         )
     _restore_state(model, file)
 

@@ -206,9 +206,7 @@ def getitem(x: Any, key: Any) -> Tensor:
     count = sum(k is not None and k is not Ellipsis for k in keys)
     if count > len(x.shape):
         raise IndexError(f"x[...]: {count} indices for a tensor of shape {x.shape}")
-    if Ellipsis not in [k for k in keys if k is Ellipsis]:
-        keys.append(Ellipsis)
-    at = next(i for i, k in enumerate(keys) if k is Ellipsis)
+    at = next((i for i, k in enumerate(keys) if k is Ellipsis), len(keys))
     keys[at : at + 1] = [slice(None)] * (len(x.shape) - count)
     result: list[int | None] = []
     axis = 0

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import itertools
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastdl import resume
-from fastdl.callbacks import CallbackList, History, TerminateOnNaN
+from fastdl.callbacks import CallbackList, History
 from fastdl.callbacks.norms import NormRecorder
 from fastdl.data import Batches, Rows
 from fastdl.kernels.course import epoch_order
@@ -103,7 +102,7 @@ class _Epoch:
         return plain_logs(logs)
 
 
-class StreamRun:
+class StreamRun(resume.Fit):
     """One fit on batches.
 
     Parameters
@@ -152,7 +151,8 @@ class StreamRun:
             )
         if isinstance(source, Iterator) and steps is not None:  # no more is taken than is needed
             source = itertools.islice(source, steps * max(epochs - initial_epoch, 0))
-        self.model, self.epochs, self.first, self.place = model, epochs, initial_epoch, place
+        super().__init__(model, listeners, place)
+        self.epochs, self.first = epochs, initial_epoch
         #: Batches of all epochs.
         self.done = 0
         #: The epoch under way, and how many batches of it are done.
@@ -172,25 +172,17 @@ class StreamRun:
                     "give arrays, or a sequence of batches"
                 )
             self.validation = Batches(validation, validation_steps, rows_of)
-        self.listeners, self.history = listeners, History()
         self.progress = progress(self.batches.steps)
         norms = any(isinstance(c, NormRecorder) for c in listeners.callbacks)
         self.training = _Epoch(model, "train", norms)
-        #: Files that callbacks asked for.
-        self.to_save: list[str | os.PathLike[str]] = []
         self.seed = model.next_seed() if place is None else place.seed
         if place is not None:
             self._restore_model(place, rows_of)
         params = {"verbose": self.progress.level, "epochs": epochs, "steps": self.batches.steps}
-        for callback in (self.history, *listeners.callbacks):
-            callback.set_model(model)
-            callback.set_params(params)
-        self.watching = [c for c in listeners.callbacks if isinstance(c, TerminateOnNaN)]
+        self.introduce(params)
         self.watch: BatchWatch | None = None
-        model.history = self.history
-        model.stop_training = place is not None and place.stopped
 
-    # --- what a Resumable has ---
+    # --- its place ---
 
     @property
     def totals(self) -> np.ndarray:
@@ -289,7 +281,7 @@ class StreamRun:
         listeners.on_epoch_end(epoch, logs)
         self.history.on_epoch_end(epoch, logs)
         self.epoch, self.batch = epoch + 1, 0
-        self._save()
+        self.write_files()
         self.progress.finish(logs)
         return logs
 
@@ -317,17 +309,12 @@ class StreamRun:
             self.batch += 1
             if listeners.needs_batches:
                 listeners.on_train_batch_end(self.batch - 1, training.logs(False), self.done)
-                self._save()
+                self.write_files()
             if self.progress.interval and time.monotonic() - shown > self.progress.interval:
                 self.progress.update(self.batch, training.logs(False))
                 shown = time.monotonic()
             if model.stop_training:
                 break
-
-    def _save(self) -> None:
-        """Writes the files that callbacks asked for, now that all have been called."""
-        while self.to_save:
-            resume.save(self, self.to_save.pop(0))
 
     def _validate(self, epoch: int) -> dict[str, Any]:
         listens = self.listeners.needs_tests

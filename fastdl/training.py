@@ -26,7 +26,7 @@ from fastdl.arguments import (
     validation_rows,
     whole,
 )
-from fastdl.callbacks import BackupAndRestore, CallbackList, History, TerminateOnNaN
+from fastdl.callbacks import BackupAndRestore, CallbackList, History
 from fastdl.callbacks import Progress as ProgressCallback
 from fastdl.callbacks.norms import NormRecorder
 from fastdl.data import Rows, is_stream
@@ -148,7 +148,7 @@ def not_finite(history: History) -> tuple[str, float, int] | None:
     return None
 
 
-class Run:
+class Run(resume.Fit):
     """One fit: the course, and those who look at it.
 
     Attributes
@@ -169,10 +169,8 @@ class Run:
         initial_epoch: int,
         place: resume.Place | None = None,
     ) -> None:
-        self.model, self.listeners, self.history = model, listeners, History()
-        self.place = place = place or _backup(listeners)
-        #: Files that callbacks asked for.
-        self.to_save: list[str | os.PathLike[str]] = []
+        place = place or _backup(listeners)
+        super().__init__(model, listeners, place)
         self.data = data
         rows, validation = data.rows, data.validation
         self.rows, self.shuffle = rows.count, bool(shuffle)
@@ -233,16 +231,10 @@ class Run:
             "validation_rows": 0 if validation is None else validation.count,
             "shuffle": self.shuffle,
         }
-        for callback in (self.history, *listeners.callbacks):
-            callback.set_model(model)
-            callback.set_params(params)
-        model.history = self.history
-        model.stop_training = place is not None and place.stopped
-
-        self.watching = [c for c in listeners.callbacks if isinstance(c, TerminateOnNaN)]
+        self.introduce(params)
         self.watch: Watch | None = None
 
-    # --- what a Resumable has ---
+    # --- its place ---
 
     @property
     def totals(self) -> np.ndarray:
@@ -365,7 +357,7 @@ class Run:
             )
         listeners.on_epoch_end(epoch, logs)
         self.history.on_epoch_end(epoch, logs)
-        self._save()
+        self.write_files()
         self.progress.finish(logs)
         return logs
 
@@ -378,7 +370,7 @@ class Run:
             self._until_batch(listeners.next_batch(before, course.batch, course.batches), interval)
             logs = self._train_logs()
             listeners.on_train_batch_end(course.batch - 1, logs, before + course.batch)
-            self._save()
+            self.write_files()
             self.progress.update(course.batch, logs)
         if course.batch < course.batches:  # stopped: the epoch ends here
             self.kept = [array[: self.seen] for array in self.kept]
@@ -392,11 +384,6 @@ class Run:
     def _until_batch(self, batch: int, interval: float) -> None:
         while self._advance("batch", interval, batch) == "time":
             self.progress.update(self.course.batch, self._train_logs())
-
-    def _save(self) -> None:
-        """Writes the files that callbacks asked for, now that all have been called."""
-        while self.to_save:
-            resume.save(self, self.to_save.pop(0))
 
     def squares(self) -> dict[str, tuple[float, float, float]]:
         """See `Compiled.squares`: of the epoch so far, where a `NormRecorder` asked for them."""
