@@ -180,6 +180,9 @@ class Loss(Hinted):
             if isinstance(values, Tensor) and values.shape == () and sample_weight is None:
                 return values
             values = self._rows(values, prediction)
+        mask = mask_of_losses(prediction, values.shape)
+        if mask is not None:
+            sample_weight = masked_weights(mask, sample_weight)
         return apply("batch_mean", values=values, sample_weight=sample_weight)
 
     def _as_target(self, y_true: Any, prediction: Tensor) -> Tensor:
@@ -243,6 +246,20 @@ def _for_each(number: Tensor, prediction: Tensor) -> Tensor:
 
     flat = reshape(prediction, (None, -1))
     return ops.reshape(apply("broadcast_rows_forward", x=reshape(number, (1,)), like=flat), (None,))
+
+
+def mask_of_losses(prediction: Tensor, shape: Shape) -> Tensor | None:
+    """The mask of a prediction, if it says which of the losses of this shape count."""
+    mask: Tensor | None = prediction.mask
+    return mask if mask is not None and mask.shape == shape else None
+
+
+def masked_weights(mask: Tensor, weight: Any) -> Tensor:
+    """The weights with which a loss is the mean over those that the mask counts, as in Keras."""
+    from fastdl import ops
+
+    share = mask / ops.maximum(ops.mean(mask), 1e-30)  # 0 where none counts
+    return share if weight is None else ops.multiply(share, weight)
 
 
 def _before(tensor: Tensor, activation: str) -> Tensor | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastdl.arithmetic import broadcast_to
+from fastdl.losses import mask_of_losses, masked_weights
 from fastdl.metrics.base import Metric, NativeMetric, split
 from fastdl.tensor import Tensor, Variable, apply, constant
 from fastdl.trace import reshape
@@ -104,19 +105,22 @@ class Objective:
                 (None, *target.shape), "label" if target.classes else "real", name="target"
             )
             self.feeds.append(placeholder)
+            mask = mask_of_losses(output, (None, *target.rows))
+            share = weight if mask is None else masked_weights(mask, weight)
             values, source, gradient = target.loss.apply(
-                output, placeholder, weight, target.weight, gradients
+                output, placeholder, share, target.weight, gradients
             )
             if gradient is not None:
                 self.seeds.append((source, gradient))
             total = self._mean(f"{target.name}_loss" if several else "", target.weight)
-            apply("accumulate", total=total, values=values, sample_weight=weight)
-            parts.append((target, output, source, placeholder, weight))
+            apply("accumulate", total=total, values=values, sample_weight=share)
+            counted = weight if mask is None else mask if weight is None else mask * weight
+            parts.append((target, output, source, placeholder, mask, counted))
         self._penalties(model, values)
-        for target, output, source, placeholder, weight in parts:
+        for target, output, source, placeholder, mask, counted in parts:
             prefix = f"{target.name}_" if several else ""
             for k, metric in enumerate(target.metrics):
-                own = weight if k >= target.unweighted else None
+                own = counted if k >= target.unweighted else mask
                 self._metric(metric, prefix, output, source, placeholder, own)
         self.feeds += [w for w in weights if w is not None]
 

@@ -22,6 +22,8 @@ def _share(layer: Layer, value: float) -> float:
 class _Attention(Layer):
     """What the two have in common: their inputs, masks and the op."""
 
+    supports_masking = True
+
     dropout: float
     use_causal_mask: bool
 
@@ -40,6 +42,11 @@ class _Attention(Layer):
                 raise ValueError(f"{self.name}: wants [query, value] or [query, value, key]")
             return x[0], x[1], x[-1] if len(x) == 3 else x[1], None
         return x, x, x, None
+
+    def _mask_of(self, x: Any) -> Tensor | None:
+        """The query's: there is an output for each of its places."""
+        mask: Tensor | None = self._parts(list(x) if isinstance(x, tuple) else x)[0].mask
+        return mask
 
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, value: Tensor, mask: Tensor | None,

@@ -337,9 +337,7 @@ class Layer:
         result = map_structure(lambda t: reshape(t, t.shape) if t in tensors else t, result)
         outputs = flatten(result)
         if self.supports_masking:
-            mask = next((t.mask for t in tensors if t.mask is not None), None)
-            for tensor in outputs:
-                tensor.mask = mask
+            self._hand_on_mask(x, result)
         call = LayerCall(self, x, outputs)
         for tensor in outputs:
             tensor.layer_call = call
@@ -391,8 +389,22 @@ class Layer:
 
     def _call_on_values(self, x: Any, training: bool) -> Any:
         if self.__dict__.get("_training_argument", True) and self._takes_training():
-            return self.call(x, training=training)  # type: ignore[call-arg]
-        return self.call(x)
+            result = self.call(x, training=training)  # type: ignore[call-arg]
+        else:
+            result = self.call(x)
+        if self.supports_masking:
+            self._hand_on_mask(x, result)
+        return result
+
+    def _hand_on_mask(self, x: Any, result: Any) -> None:
+        mask = x.mask if type(x) is Tensor else self._mask_of(x)
+        if mask is not None:
+            for tensor in flatten(result):
+                tensor.mask = mask
+
+    def _mask_of(self, x: Any) -> Tensor | None:
+        """The mask of the output, where the input is no single tensor."""
+        return next((t.mask for t in flatten(x) if t.mask is not None), None)
 
     def _build_for_values(self, x: Any) -> None:
         self.build(map_structure(lambda t: (None, *t.shape[1:]), x))

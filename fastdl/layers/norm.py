@@ -82,7 +82,8 @@ class BatchNormalization(_Normalization):
     """Normalises each feature over the batch (Ioffe & Szegedy 2015).
 
     In training it uses the batch's mean and biased variance and moves the running ones towards
-    them; afterwards, and where ``trainable`` is False, it uses the running ones.
+    them; afterwards, and where ``trainable`` is False, it uses the running ones. Masked time steps
+    do not count.
 
     Parameters
     ----------
@@ -164,7 +165,15 @@ class BatchNormalization(_Normalization):
                 variance=self.moving_variance,
                 **weights,
             )
-        mean, variance = apply("batchnorm_statistics", x=x)
+        mask: Tensor | None = x.mask
+        if mask is None:
+            mean, variance = apply("batchnorm_statistics", x=x)
+        else:  # over the time steps that count
+            share = ops.expand_dims(mask / ops.maximum(ops.sum(mask), 1.0), -1)
+            axes = tuple(range(len(x.shape) - 1))
+            mean = ops.sum(x * share, axes)
+            distance = x - mean
+            variance = ops.sum(distance * distance * share, axes)
         apply(
             "batchnorm_update",
             running_mean=self.moving_mean,
@@ -175,7 +184,11 @@ class BatchNormalization(_Normalization):
             momentum=self.momentum,
             unbiased=self.convention == "torch",
         )
-        return apply("batchnorm_forward", x=x, mean=mean, variance=variance, **weights)
+        if mask is None:
+            return apply("batchnorm_forward", x=x, mean=mean, variance=variance, **weights)
+        out = distance / ops.sqrt(variance + self.epsilon)
+        out = out if self.gamma is None else out * self.gamma
+        return out if self.beta is None else out + self.beta
 
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""

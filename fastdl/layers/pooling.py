@@ -118,6 +118,10 @@ class _GlobalPooling(_Windows):
         super().__init__(data_format, **kwargs)
         self.keepdims = bool(keepdims)
 
+    @property
+    def _channels_axis(self) -> int:
+        return 1 if self.data_format == "channels_first" else -1
+
     def call(self, x: Tensor) -> Tensor:
         """See the class."""
         *lengths, channels = shape_of(self, x.shape, self._axes, self.data_format)
@@ -251,9 +255,19 @@ class GlobalMaxPooling2D(_GlobalPooling):
 
 
 class GlobalAveragePooling1D(_GlobalPooling):
-    """The mean of each channel over all steps; arguments as in `GlobalMaxPooling1D`."""
+    """The mean of each channel over all steps that are not masked; arguments as in
+    `GlobalMaxPooling1D`."""
 
     _axes, _op = 1, "average_pool_forward"
+
+    def call(self, x: Tensor) -> Tensor:
+        """See the class."""
+        mask = x.mask
+        if mask is not None:
+            counts = ops.maximum(ops.sum(mask, 1, keepdims=True), 1.0)
+            share = ops.expand_dims(mask * (mask.shape[1] or 0) / counts, self._channels_axis)
+            x = x * share
+        return super().call(x)
 
 
 class GlobalAveragePooling2D(_GlobalPooling):

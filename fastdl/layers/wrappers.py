@@ -90,6 +90,8 @@ class TimeDistributed(_Wrapper):
     Input shape (batch, time, ...).
     """
 
+    supports_masking = True
+
     def build(self, input_shape: Any) -> None:
         """Builds the layer for one time step."""
         if len(input_shape) < 3:
@@ -113,6 +115,13 @@ _MERGES = {
 }
 
 
+def _without_masked(x: Tensor, mask: Tensor) -> Tensor:
+    """The sequence with zeros where the mask is 0."""
+    flat = x if len(x.shape) == 3 else ops.reshape(x, (None, x.shape[1], -1))
+    out = apply("choose_rows_forward", x=flat, mask=mask)
+    return out if out.shape == x.shape else ops.reshape(out, x.shape)
+
+
 class Bidirectional(_Wrapper):
     """A recurrent layer, and an equal one that begins with the last time step.
 
@@ -123,6 +132,10 @@ class Bidirectional(_Wrapper):
         How the two outputs become one; None gives both.
     backward_layer : recurrent layer, optional
         Which to use for the way back: it must have ``go_backwards=True``.
+
+    Notes
+    -----
+    Outputs of masked time steps are 0, where there are outputs of each step.
     """
 
     def __init__(
@@ -175,8 +188,13 @@ class Bidirectional(_Wrapper):
         if self.layer.return_sequences:  # in the order of the input
             turned = 0 if self.layer.go_backwards else 1
             outputs[turned] = from_time_major(to_time_major(outputs[turned]), reverse=True)
+            if sequence.mask is not None:
+                outputs = [_without_masked(t, sequence.mask) for t in outputs]
         if self.merge_mode is not None:
             outputs = [_MERGES[self.merge_mode](*outputs)]
+        if self.layer.return_sequences:
+            for output in outputs:
+                output.mask = sequence.mask
         results = [*outputs, *ahead[1:], *back[1:]]
         return results[0] if len(results) == 1 else results
 
