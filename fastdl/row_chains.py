@@ -41,11 +41,12 @@ def row_chains(steps: list[Step]) -> list[int]:
     A chain is an op by rows and those behind it that read its output by rows; but one that makes
     more than it reads begins a chain of its own.
     """
+    uses = [_uses(step) for step in steps]
     counts = [0] * len(steps)
     apart = _states(steps)
     at = 0
     while at < len(steps):
-        counts[at] = _chain(steps, at, apart)
+        counts[at] = _chain(steps, uses, at, apart)
         at += 1 + counts[at]
     return counts
 
@@ -56,29 +57,33 @@ def _states(steps: list[Step]) -> set[Tensor]:
     return {root(t) for s in states for t in (s.initial, s.final, s.previous, s.sequence)}
 
 
-def _chain(steps: list[Step], at: int, apart: set[Tensor]) -> int:
-    last, made = at, _made(steps[at])
-    uses: list[_Use] = []
+def _chain(steps: list[Step], uses: list[list[_Use]], at: int, apart: set[Tensor]) -> int:
+    last, made = at, _made(steps[at], uses[at])
+    if not made:
+        return 0
+    before: dict[Tensor, list[_Use]] = {}
     for i in range(at, len(steps)):
-        node, here = steps[i].node, _uses(steps[i])
-        if isinstance(node, Repeat) or "param" in node.inputs or apart & {u.tensor for u in here}:
+        node, here = steps[i].node, uses[i]
+        touched = {use.tensor for use in here}
+        if isinstance(node, Repeat) or "param" in node.inputs or apart & touched:
             break  # (updates of weights are merged)
-        if not all(_in_order(a, b) for a in uses for b in here):
+        if not all(_in_order(a, b) for b in here for a in before.get(b.tensor, ())):
             break
         if i > at and _goes_by_rows(steps[i]):
-            if not made & {u.tensor for u in here} or _largest(_made(steps[i])) > _largest(made):
+            if not made & touched or _largest(_made(steps[i], here)) > _largest(made):
                 break
             last = i
-        uses += here
+        for use in here:
+            before.setdefault(use.tensor, []).append(use)
     return last - at
 
 
-def _made(step: Step) -> set[Tensor]:
+def _made(step: Step, uses: list[_Use]) -> set[Tensor]:
     """What a step writes row by row."""
     if not _goes_by_rows(step):
         return set()
     outputs = {root(t) for node in step.nodes for t in node.outputs.values()}
-    return outputs & {u.tensor for u in _uses(step) if u.by_rows}
+    return outputs & {use.tensor for use in uses if use.by_rows}
 
 
 def _largest(tensors: set[Tensor]) -> int:
@@ -110,7 +115,7 @@ def _of_node(node: Node, late: bool) -> list[_Use]:
 
 
 def _in_order(a: _Use, b: _Use) -> bool:
-    """Whether the use of a step still comes before that of a later one."""
-    if a.tensor is not b.tensor or not (a.written or b.written):
+    """Whether the use of a tensor by a step still comes before that by a later one."""
+    if not (a.written or b.written):
         return True
     return a.last < b.first or a.last == b.first == _LATE or (a.by_rows and b.by_rows)
