@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 
 import numpy as np
 
@@ -118,24 +119,25 @@ def verify(bench: Bench, ways: list[str]) -> None:
 
 
 def table(bench: Bench, seconds: dict[str, list[tuple[float, float]]]) -> str:
-    """The least times, and what they are beside one at a time."""
+    """The medians, and what they are beside one at a time. (Not the least times: that of one thread
+    is taken while one processor is undisturbed, those of all need all of them to be.)"""
     steps = len(bench.rows) * bench.epochs * bench.batches
-    least = {way: min(wall for wall, _ in times) for way, times in seconds.items()}
+    usual = {way: median(wall for wall, _ in times) for way, times in seconds.items()}
     lines = [
         f"{len(bench.rows)} networks 30-w-w-1 of {bench.epochs * bench.batches} steps each, batch "
-        f"32, Adam; {bench.processors} processors; the least of {len(seconds['fit'])} rounds.",
+        f"32, Adam; {bench.processors} processors; medians of {len(seconds['fit'])} rounds.",
         "",
         "| | seconds | processor seconds | µs a step | throughput |",
         "|---|---|---|---|---|",
     ]
     for way, times in seconds.items():
-        processor = min(used for _, used in times)
+        processor = median(used for _, used in times)
         lines.append(
-            f"| {TITLES[way]} | {least[way]:.3f} | {processor:.3f} "
-            f"| {1e6 * least[way] / steps:.1f} | {least['fit'] / least[way]:.2f}× |"
+            f"| {TITLES[way]} | {usual[way]:.3f} | {processor:.3f} "
+            f"| {1e6 * usual[way] / steps:.1f} | {usual['fit'] / usual[way]:.2f}× |"
         )
-    if "torch" in least:
-        lines += ["", f"`fit_many` is {least['torch'] / least['fit_many']:.0f}× torch."]
+    if "torch" in usual:
+        lines += ["", f"`fit_many` is {usual['torch'] / usual['fit_many']:.0f}× torch."]
     return "\n".join(lines)
 
 
