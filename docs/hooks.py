@@ -1,6 +1,6 @@
 """What the site adds to its pages: the list of the kernels, made from the op table."""
 
-from fastdl.kernels import door
+from fastdl.kernels import describe
 from fastdl.kernels.table import OPS
 
 
@@ -9,7 +9,7 @@ def on_page_markdown(markdown, page, config, files):
     if page.file.src_uri != "reference/kernels.md":
         return markdown
     sections = (
-        f"## `{name}`\n\n```text\n{name}{door.signature(op)}\n\n{door.document(op)}\n```\n"
+        f"## `{name}`\n\n```text\n{name}{describe.signature(op)}\n\n{describe.document(op)}\n```\n"
         for name, op in OPS.items()
     )
     return "\n".join([markdown, *sections])
