@@ -17,13 +17,16 @@ from posix.stdlib cimport posix_memalign
 
 from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.runner cimport (
-    MAX_ARGUMENTS, MAX_OPTIONS, MAX_SIZES, Context, Op, kernel_of, run_once,
+    MAX_ARGUMENTS, MAX_OPTIONS, MAX_SIZES, Context, Op, is_forced, kernel_of, run_once, total_cost,
 )
 
 from fastdl.kernels import door
 from fastdl.kernels.table import DYNAMIC_OPTIONS, OPS
 
 cnp.import_array()
+
+# Work in nanoseconds that is not worth giving the GIL away and asking for it again.
+cdef enum: SHORT_NANOSECONDS = 2000
 
 
 cdef class Function:
@@ -145,8 +148,11 @@ cdef class Function:
             bytes[0] = give_workspace(&ops[0])
             if count == 2:
                 bytes[1] = give_workspace(&ops[1])
-            with nogil:
+            if total_cost(ops, count, context) <= SHORT_NANOSECONDS and not is_forced():
                 run_once(ops, count, context)
+            else:
+                with nogil:
+                    run_once(ops, count, context)
         finally:
             keep_workspace(&ops[0], bytes[0])
             keep_workspace(&ops[1], bytes[1])

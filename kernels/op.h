@@ -14,14 +14,13 @@
 
 enum { MAX_ARGUMENTS = 12, MAX_SIZES = 10, MAX_OPTIONS = 14 };
 
-/* What a thread has worked out and will need again. An update needs the same two powers for every span,
- * and a span may be one row of a tile, which takes less time than they do; and the next ones in the next
- * batch. */
+/* Powers whose exponent is the step, and what an update makes of them. It needs the same ones for every
+ * span, and a span may be one row of a tile, which takes less time than they do; and in the next batch the
+ * next ones. */
 typedef struct {
-    int known;
-    int64_t step;
-    double inputs[2], powers[2], results[2];
-} Memo;
+    int64_t step; /* -1: nothing is known */
+    double bases[2], powers[2], results[2];
+} Powers;
 
 /* What changes from batch to batch while the ops stay as they are. */
 typedef struct {
@@ -31,7 +30,7 @@ typedef struct {
     int64_t step;          /* updates made, counted from 1 while the first one runs */
     int64_t seed;
     double learning_rate;
-    Memo *memo;            /* the running thread's own; the runner sets it */
+    Powers *powers;        /* the running thread's own; the runner sets it */
 } Context;
 
 typedef union {
@@ -141,7 +140,7 @@ enum { GROUP_NANOSECONDS = 8000 };
 
 enum { MOST_READS = 4 };
 
-/* What the stage of a product or a loss has worked out. */
+/* What the stage of a product, a loss or an update has worked out. */
 struct Ready {
     int roomy; /* known before: behind all that an op writes is room to the end of its cache line */
     /* Where it keeps addresses that it reads from, and one where that ends; NULL: none. */
@@ -154,6 +153,11 @@ struct Ready {
             Product product;
         };
         LossCall loss;
+        struct {
+            UpdateBody update_body;
+            UpdateCall update;
+            Powers powers;
+        };
     };
 };
 
@@ -169,12 +173,13 @@ struct Stage {
     void (*run)(const Stage *stage, const Context *context); /* all of it, on one thread; NULL: a loop */
     int chain;      /* so many stages that follow go through the rows of the batch together with this one, */
     int64_t groups; /* in so many groups */
+    Stage *next;    /* the one that follows them; of a loop: that follows its own */
     Ready *ready;
 };
 
 /* Runs stages on one thread, as far as the first loop; returns where that, or the end, is. */
 static inline const Stage *run_to_loop(const Stage *stage, const Stage *end, const Context *context) {
-    for (; stage < end && stage->run; stage += 1 + stage->chain) stage->run(stage, context);
+    for (; stage < end && stage->run; stage = stage->next) stage->run(stage, context);
     return stage;
 }
 

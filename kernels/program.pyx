@@ -18,7 +18,7 @@ from fastdl.kernels.dispatch cimport bodies_of
 from fastdl.kernels.ops cimport Ops, block_of
 from fastdl.kernels.rows cimport copy_rows, fits, note_stages, point_at, point_to
 from fastdl.kernels.runner cimport (
-    Context, Memo, Ready, Stage, Team, bring_home, ceil_divide, flush_denormals, is_forced,
+    Context, Powers, Ready, Stage, Team, bring_home, ceil_divide, flush_denormals, is_forced,
     make_ready, note_run, note_team, note_threads, now_ns, plan, restore_denormals, run_to_loop,
     share_of_stages, smaller, team_note, team_size, team_spread, team_start, team_worked,
     threads_now, total_cost, work,
@@ -124,7 +124,7 @@ cdef class Program(Ops):
         cdef cnp.ndarray source, buffer, result
         cdef cnp.npy_intp shape[32]
         cdef Context context
-        cdef Memo memo
+        cdef Powers powers
         cdef Team team
         cdef uint64_t state
         cdef const Stage *stage = self.plan_.stages[ANSWER]
@@ -139,7 +139,7 @@ cdef class Program(Ops):
                 or self.ops[0].bodies != bodies_of(self.ops[0].itemsize == 8)):
             return None
         memset(&context, 0, sizeof(context))
-        memo.known, context.memo = 0, &memo
+        powers.step, context.powers = -1, &powers
         context.rows = source.shape[0]
         if self.plan_.rows[ANSWER] != context.rows and (
                 total_cost(self.ops, self.count, &context) > WORTH_RELEASING):
@@ -195,7 +195,8 @@ cdef class Program(Ops):
             threads = 1
         self.plan_.threads = 1
         self.cut(FULL, smaller(batch, total), threads)
-        self.cut(LAST, (total - 1) % batch + 1, threads)
+        if (total - 1) % batch + 1 < context.rows:
+            self.cut(LAST, (total - 1) % batch + 1, threads)
         self.give_copies(self.plan_.threads)
         return 0
 
@@ -357,24 +358,22 @@ cdef void share_of_stretch(
 ) noexcept nogil:
     """One thread's share of all batches of a stretch."""
     cdef Context context = stretch.context
-    cdef Memo memo
+    cdef Powers powers
     cdef uint64_t state = flush_denormals()
-    cdef int64_t k, first
+    cdef int64_t k, first = stretch.first * stretch.batch
     cdef int busy = 1, kind
     cdef bint worked = size == 1
     cdef const Stage *stage
     cdef const Stage *end
-    memo.known = 0
-    context.memo = &memo
+    powers.step, context.powers = -1, &powers
     if thread > 0:
         team_spread(team)
-    for k in range(stretch.first, stretch.first + stretch.count):
-        first = k * stretch.batch
-        kind = first + stretch.batch > stretch.total
+    for k in range(stretch.count):
+        kind = first + cut.rows[FULL] > stretch.total
         context.first = first
         context.rows = cut.rows[kind]
         if stretch.rates != NULL:
-            context.learning_rate = stretch.rates[k - stretch.first]
+            context.learning_rate = stretch.rates[k]
         stage, end = cut.stages[kind], cut.stages[kind] + cut.count[kind]
         if size == 1:
             stage = run_to_loop(stage, end, &context)
@@ -382,5 +381,6 @@ cdef void share_of_stretch(
             busy = share_of_stages(
                 stage, <int> (end - stage), &context, team, thread, size, busy, &worked, NULL, NULL)
         context.step += 1
+        first += stretch.batch
     restore_denormals(state)
     team_note(team, worked)

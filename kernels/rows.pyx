@@ -211,12 +211,13 @@ cdef void copy_rows(Feed *feed) noexcept nogil:
 
 
 cdef int note_stages(Feed *feed, const Stage *stages, int count) except -1 nogil:
+    cdef const Stage *stage = stages
     cdef Ready *ready
     cdef char *end = feed.buffer + feed.bytes
-    cdef int i = 0, k
-    while i < count:
-        ready = stages[i].ready
-        i += 1 if stages[i].run != NULL else 1 + <int> stages[i].pieces     # those of a loop
+    cdef int k
+    while stage < stages + count:
+        ready = stage.ready
+        stage = stage.next
         for k in range(ready.reads):
             if feed.buffer <= <char *> ready.read[k][0] < end:
                 add_reader(feed, <char **> ready.read[k])

@@ -60,33 +60,35 @@ cdef extern from "simd/bodies.h" nogil:
             double *counts, const LossInputs *inputs, double threshold) noexcept nogil
         void (*argmax_counts)(double *counts, const LossInputs *inputs) noexcept nogil
         void (*r2)(double *moments, const LossInputs *inputs) noexcept nogil
+    enum: SGD, RMSPROP, ADAM, ADAGRAD, UPDATES
+    enum: PARAM, GRAD, STATE, UPDATED_ARRAYS
     ctypedef struct GradientOptions:
         const void *scale
-        double clipvalue, l1, l2, decay
+        double clipvalue, l1, l2, weight_decay, decay
     ctypedef struct SgdOptions:
-        double learning_rate, momentum
+        double momentum
         int nesterov, torch
     ctypedef struct RmspropOptions:
-        double learning_rate, rho, momentum, epsilon
+        double rho, momentum, epsilon
         int centered, torch
     ctypedef struct AdamOptions:
-        double learning_rate, beta_1, beta_2, epsilon
+        double beta_1, beta_2, epsilon
     ctypedef struct AdagradOptions:
-        double learning_rate, epsilon
+        double epsilon
         int torch
+    ctypedef struct UpdateCall:
+        void *arrays[UPDATED_ARRAYS]
+        int64_t rows, n, stride
+        double learning_rate
+        GradientOptions first
+        SgdOptions sgd
+        RmspropOptions rmsprop
+        AdamOptions adam
+        AdagradOptions adagrad
+    ctypedef void (*UpdateBody)(const UpdateCall *call) noexcept nogil
+    ctypedef UpdateBody (*UpdateChoice)(const UpdateCall *call) noexcept nogil
     ctypedef struct UpdateBodies:
-        void (*sgd)(
-            void *param, void *velocity, const void *grad, int64_t rows, int64_t n, int64_t stride,
-            const GradientOptions *first, const SgdOptions *options) noexcept nogil
-        void (*rmsprop)(
-            void *param, void *square, void *average, void *velocity, const void *grad,
-            int64_t rows, int64_t n, int64_t stride, const GradientOptions *first, const RmspropOptions *options) noexcept nogil
-        void (*adam)(
-            void *param, void *m, void *v, void *v_max, const void *grad, int64_t rows, int64_t n,
-            int64_t stride, const GradientOptions *first, const AdamOptions *options) noexcept nogil
-        void (*adagrad)(
-            void *param, void *square, const void *grad, int64_t rows, int64_t n, int64_t stride,
-            const GradientOptions *first, const AdagradOptions *options) noexcept nogil
+        UpdateChoice *choose
         double (*squared_norm)(
             const void *grad, const void *param, int64_t n, double l1, double l2) noexcept nogil
         double (*penalty)(const void *param, int64_t n, double l1, double l2) noexcept nogil
@@ -348,10 +350,9 @@ cdef extern from "simd/bodies.h" nogil:
 cdef extern from "op.h" nogil:
     enum: MAX_ARGUMENTS, MAX_SIZES, MAX_OPTIONS, SPAN
 
-    ctypedef struct Memo:
-        int known
+    ctypedef struct Powers:
         int64_t step
-        double inputs[2]
+        double bases[2]
         double powers[2]
         double results[2]
 
@@ -362,7 +363,7 @@ cdef extern from "op.h" nogil:
         int64_t step
         int64_t seed
         double learning_rate
-        Memo *memo
+        Powers *powers
 
     ctypedef struct Ready:
         bint roomy
@@ -372,6 +373,9 @@ cdef extern from "op.h" nogil:
         ProductBody body
         Product product
         LossCall loss
+        UpdateBody update_body
+        UpdateCall update
+        Powers powers
 
     ctypedef union Option:
         double number
@@ -457,6 +461,7 @@ cdef extern from "op.h" nogil:
         void (*run)(const Stage *stage, const Context *context) noexcept nogil
         int chain
         int64_t groups
+        Stage *next
         Ready *ready
 
     const Stage *run_to_loop(const Stage *stage, const Stage *end, const Context *context)
@@ -530,7 +535,7 @@ cdef int work(
     int busy, bint *worked
 ) noexcept nogil
 
-# The same with the context as it is, whose `memo` is this thread's. The stages' ops are in `shared`, but
+# The same with the context as it is, whose `powers` are this thread's. The stages' ops are in `shared`, but
 # the thread runs its `copies` of them; NULL: the ops themselves.
 cdef int share_of_stages(
     const Stage *stages, int count, const Context *context, Team *team, int thread, int size,

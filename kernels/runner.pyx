@@ -246,6 +246,7 @@ cdef int plan(
                 ops[i].loop.ops, ops[i].loop.heads, context, threads, grain, &stages[n + 1])
             for k in range(n + 1, n + 1 + <int> stages[n].pieces):
                 stages[n].threads = max(stages[n].threads, stages[k].threads)
+            stages[n].next = &stages[n + 1 + stages[n].pieces]
             n += 1 + <int> stages[n].pieces
             i += 1
             continue
@@ -284,6 +285,7 @@ cdef int plan_phases(
                 and stages[n].threads < pieces <= MOST_SHARED_PIECES)
             stages[n].run = run_piece_alone if pieces == 1 else run_stage
             stages[n].chain = 0
+            stages[n].next = &stages[n + 1]
             n += 1
         phase += 1
     return n
@@ -311,17 +313,13 @@ cdef inline void run_share(
 cdef void make_ready(
     Stage *stages, int count, const Context *context, Ready *room, bint roomy, bint moves
 ) noexcept nogil:
-    cdef int i = 0
-    cdef Stage *stage
-    while i < count:
-        stage = &stages[i]
-        stage.ready, stage.moves = &room[i], moves
+    cdef Stage *stage = stages
+    while stage < stages + count:
+        stage.ready, stage.moves = &room[stage - stages], moves
         stage.ready.roomy, stage.ready.reads, stage.ready.read_end = roomy, 0, NULL
-        i += 1
-        if stage.run == NULL:
-            i += <int> stage.pieces
-        elif stage.op.kernel.prepare != NULL:
+        if stage.run != NULL and stage.chain == 0 and stage.op.kernel.prepare != NULL:
             stage.op.kernel.prepare(stage, context)
+        stage = stage.next
 
 
 cdef int work(
@@ -329,9 +327,8 @@ cdef int work(
     int busy, bint *worked
 ) noexcept nogil:
     cdef Context own = context[0]
-    cdef Memo memo
-    memo.known = 0
-    own.memo = &memo
+    cdef Powers powers
+    powers.step, own.powers = -1, &powers
     return share_of_stages(stages, count, &own, team, thread, size, busy, worked, NULL, NULL)
 
 
@@ -339,27 +336,22 @@ cdef int share_of_stages(
     const Stage *stages, int count, const Context *context, Team *team, int thread, int size,
     int busy, bint *worked, const Op *shared, const Op *copies
 ) noexcept nogil:
-    cdef int i = 0, share
+    cdef int share
     cdef int64_t pieces, piece, end
+    cdef const Stage *next = stages
     cdef const Stage *stage
     cdef const Op *op
     if size == 1:
         worked[0] = True
-    if size == 1 and copies == NULL:
-        stage = stages
-        while stage < stages + count:
-            stage = run_to_loop(stage, stages + count, context)
-            if stage < stages + count:
-                share_of_loop(stage, context, team, thread, size, busy, worked)
-                stage += 1 + stage.pieces
-        return busy
-    while i < count:
-        stage = &stages[i]
-        i += 1
+    while next < stages + count:
+        if size == 1 and copies == NULL:
+            next = run_to_loop(next, stages + count, context)
+            if next == stages + count:
+                break
+        stage, next = next, next.next
         share = min(stage.threads, size)
         if stage.run == NULL:
             busy = share_of_loop(stage, context, team, thread, size, busy, worked)
-            i += <int> stage.pieces
             continue
         pieces = stage.groups if stage.chain > 0 else stage.pieces
         piece, end = pieces * thread // share, pieces * (thread + 1) // share
@@ -368,7 +360,6 @@ cdef int share_of_stages(
         if share > 1 or busy > 1:
             team_barrier(team, size)
         busy = share
-        i += stage.chain
         if thread >= share:
             continue
         worked[0] = True
@@ -430,6 +421,7 @@ cdef int plan_chain(
             stages[first].lent = stages[first].lent or stages[n - 1].lent
     stages[first].chain = n - 1 - first
     stages[first].groups = groups
+    stages[first].next = &stages[n]
     stages[first].threads = <int> smaller(stages[first].threads, groups)
     stages[first].lent = stages[first].lent and stages[first].threads < groups
     stages[first].run = run_chain

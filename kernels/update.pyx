@@ -14,26 +14,21 @@ from libc.math cimport pow, sqrt
 from libc.stdint cimport int64_t
 
 from fastdl.kernels.runner cimport (
-    AdagradOptions,
-    AdamOptions,
-    Context,
-    GradientOptions,
-    Kernel,
-    Memo,
-    Op,
-    RmspropOptions,
-    SgdOptions,
-    ceil_divide,
-    op_rows,
-    register,
-    register_elementwise,
-    smaller,
+    ADAGRAD, ADAM, GRAD, PARAM, RMSPROP, SGD, STATE, UPDATED_ARRAYS, UPDATES, Context, Kernel, Op,
+    Option, Powers, Stage, UpdateCall, ceil_divide, op_rows, register, register_elementwise, smaller,
 )
 
 cdef enum: SUM_SPAN = 16384, POWER_STEPS = 16
 
-cdef enum: PARAM, GRAD              # the first arguments of every update
 cdef enum: TORCH = 1                # the index of the choice "torch"
+
+# Of each update how many arrays it has, which are its first arguments, and behind which is the scale of
+# the gradient; and which option is the weight decay. After that one come the convention and what else
+# happens to the gradient: clipvalue, l1, l2.
+cdef int[UPDATES] arrays_of, decay_of
+
+arrays_of[SGD], arrays_of[RMSPROP], arrays_of[ADAM], arrays_of[ADAGRAD] = 3, 5, 5, 3
+decay_of[SGD], decay_of[RMSPROP], decay_of[ADAM], decay_of[ADAGRAD] = 3, 5, 5, 2
 
 
 cdef inline char *stretch(const Op *op, int argument, int64_t start) noexcept nogil:
@@ -42,128 +37,141 @@ cdef inline char *stretch(const Op *op, int argument, int64_t start) noexcept no
     return op.arguments[argument] + start * op.itemsize
 
 
-cdef inline GradientOptions first_steps(
-    const Op *op, const Context *context, int grad_scale, int weight_decay, int clipvalue
+cdef void describe(
+    UpdateCall *call, const Op *op, int64_t start, int64_t rows, int64_t count, int64_t stride
 ) noexcept nogil:
-    """What the last arguments and options of every update say; l1 and l2 follow clipvalue."""
-    cdef GradientOptions first
-    first.scale = op.arguments[grad_scale]
-    first.decay = context.learning_rate * op.options[weight_decay].number
-    first.clipvalue = op.options[clipvalue].number
-    first.l1 = op.options[clipvalue + 1].number
-    first.l2 = op.options[clipvalue + 2].number
-    return first
+    """The update of these elements, but for what changes from step to step."""
+    cdef int64_t kind = op.kernel.variant
+    cdef int arrays = arrays_of[kind], decay = decay_of[kind], i
+    cdef Option *options = <Option *> op.options
+    cdef bint torch = options[decay + 1].whole == TORCH
+    for i in range(UPDATED_ARRAYS):
+        call.arrays[i] = stretch(op, i, start) if i < arrays else NULL
+    call.rows, call.n, call.stride = rows, count, stride
+    call.first.scale = op.arguments[arrays]
+    call.first.weight_decay = options[decay].number
+    call.first.clipvalue = options[decay + 2].number
+    call.first.l1, call.first.l2 = options[decay + 3].number, options[decay + 4].number
+    if kind == ADAM:
+        call.adam.beta_1, call.adam.beta_2 = options[2].number, options[3].number
+        call.adam.epsilon = options[4].number
+    elif kind == SGD:
+        call.sgd.momentum, call.sgd.nesterov = options[1].number, options[2].whole != 0
+        call.sgd.torch = torch
+    elif kind == RMSPROP:
+        call.rmsprop.rho, call.rmsprop.momentum = options[1].number, options[2].number
+        call.rmsprop.epsilon, call.rmsprop.centered = options[3].number, options[4].whole != 0
+        call.rmsprop.torch = torch
+    else:
+        call.adagrad.epsilon, call.adagrad.torch = options[1].number, torch
 
 
-cdef void sgd_tile(
-    const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count, int64_t stride
-) noexcept nogil:
-    cdef GradientOptions first = first_steps(op, context, 3, 3, 5)
-    cdef SgdOptions options
-    options.learning_rate = context.learning_rate
-    options.momentum = op.options[1].number
-    options.nesterov = op.options[2].whole != 0
-    options.torch = op.options[4].whole == TORCH
-    op.bodies.update.sgd(
-        stretch(op, PARAM, start), stretch(op, 2, start), stretch(op, GRAD, start), rows, count, stride,
-        &first, &options)
+cdef void start_powers(Powers *p, const UpdateCall *call) noexcept nogil:
+    p.step, p.bases[0], p.bases[1] = -1, call.adam.beta_1, call.adam.beta_2
 
 
-cdef void rmsprop_tile(
-    const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count, int64_t stride
-) noexcept nogil:
-    cdef GradientOptions first = first_steps(op, context, 5, 5, 7)
-    cdef RmspropOptions options
-    options.learning_rate = context.learning_rate
-    options.rho = op.options[1].number
-    options.momentum = op.options[2].number
-    options.epsilon = op.options[3].number
-    options.centered = op.options[4].whole != 0
-    options.torch = op.options[6].whole == TORCH
-    op.bodies.update.rmsprop(
-        stretch(op, PARAM, start), stretch(op, 2, start), stretch(op, 3, start),
-        stretch(op, 4, start), stretch(op, GRAD, start), rows, count, stride, &first, &options)
-
-
-cdef const double *adam_correction(
-    const Context *context, double beta_1, double beta_2
-) noexcept nogil:
-    """1/(1 - beta_1**step) and sqrt(1 - beta_2**step). A power is made of that of a multiple of
-    POWER_STEPS and products: one product in the step after."""
-    cdef Memo *memo = context.memo
-    cdef bint same = memo.known and memo.inputs[0] == beta_1 and memo.inputs[1] == beta_2
-    cdef int64_t at = memo.step, step = context.step
-    if same and at == step:
-        return memo.results
-    if not same or at > step or at < step - step % POWER_STEPS:
-        at = step - step % POWER_STEPS
-        memo.powers[0], memo.powers[1] = pow(beta_1, <double> at), pow(beta_2, <double> at)
-        memo.inputs[0], memo.inputs[1], memo.known = beta_1, beta_2, 1
+cdef void raise_powers(Powers *p, int64_t step) noexcept nogil:
+    """To this step; with them 1/(1 - beta_1**step) and sqrt(1 - beta_2**step). A power is made of that of a
+    multiple of POWER_STEPS and products: one product in the step after."""
+    cdef int64_t rest = step % POWER_STEPS, at = p.step
+    if at > step or at < step - rest:
+        at = step - rest
+        p.powers[0], p.powers[1] = pow(p.bases[0], <double> at), pow(p.bases[1], <double> at)
     while at < step:
-        memo.powers[0] *= beta_1
-        memo.powers[1] *= beta_2
+        p.powers[0] *= p.bases[0]
+        p.powers[1] *= p.bases[1]
         at += 1
-    memo.step = step
-    memo.results[0] = 1 / (1 - memo.powers[0])
-    memo.results[1] = sqrt(1 - memo.powers[1])
-    return memo.results
+    p.step = step
+    p.results[0] = 1 / (1 - p.powers[0])
+    p.results[1] = sqrt(1 - p.powers[1])
 
 
-cdef void adam_tile(
+cdef inline const double *corrections(Powers *p, int64_t step) noexcept nogil:
+    """What Adam's learning rate is multiplied by."""
+    if p.step != step:
+        raise_powers(p, step)
+    return p.results
+
+
+cdef inline void set_rates(
+    UpdateCall *call, Powers *powers, const Op *op, const Context *context
+) noexcept nogil:
+    """What changes from step to step."""
+    cdef const double *correct
+    call.learning_rate = context.learning_rate
+    call.first.decay = context.learning_rate * call.first.weight_decay
+    if op.kernel.variant == ADAM:
+        correct = corrections(powers, context.step)
+        call.learning_rate = context.learning_rate * correct[1] * correct[0]
+        if op.options[6].whole == TORCH:    # sqrt(v)/c + epsilon, c taken out of the denominator
+            call.adam.epsilon = op.options[4].number * correct[1]
+
+
+cdef void update_tile(
     const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count, int64_t stride
 ) noexcept nogil:
-    cdef GradientOptions first = first_steps(op, context, 5, 5, 7)
-    cdef AdamOptions options
-    cdef const double *correct = adam_correction(
-        context, op.options[2].number, op.options[3].number)
-    options.learning_rate = context.learning_rate * correct[1] * correct[0]
-    options.beta_1 = op.options[2].number
-    options.beta_2 = op.options[3].number
-    options.epsilon = op.options[4].number
-    if op.options[6].whole == TORCH:
-        options.epsilon *= correct[1]  # sqrt(v)/c + epsilon, c taken out of the denominator
-    op.bodies.update.adam(
-        stretch(op, PARAM, start), stretch(op, 2, start), stretch(op, 3, start),
-        stretch(op, 4, start), stretch(op, GRAD, start), rows, count, stride, &first, &options)
+    cdef UpdateCall call
+    cdef Powers *powers = context.powers
+    describe(&call, op, start, rows, count, stride)
+    if op.kernel.variant == ADAM and (
+            powers.bases[0] != call.adam.beta_1 or powers.bases[1] != call.adam.beta_2):
+        start_powers(powers, &call)
+    set_rates(&call, powers, op, context)
+    op.bodies.update.choose[op.kernel.variant](&call)(&call)
 
 
-cdef void adagrad_tile(
-    const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count, int64_t stride
-) noexcept nogil:
-    cdef GradientOptions first = first_steps(op, context, 3, 2, 4)
-    cdef AdagradOptions options
-    options.learning_rate = context.learning_rate
-    options.epsilon = op.options[1].number
-    options.torch = op.options[3].whole == TORCH
-    op.bodies.update.adagrad(
-        stretch(op, PARAM, start), stretch(op, 2, start), stretch(op, GRAD, start), rows, count, stride,
-        &first, &options)
-
-
-cdef void one_row(
+cdef void update_span(
     const Op *op, const Context *context, int64_t start, int64_t count
 ) noexcept nogil:
-    op.kernel.tile(op, context, start, 1, count, count)
+    update_tile(op, context, start, 1, count, count)
 
 
-cdef Kernel sgd_kernel, rmsprop_kernel, adam_kernel, adagrad_kernel
-sgd_kernel.tile, rmsprop_kernel.tile = sgd_tile, rmsprop_tile
-adam_kernel.tile, adagrad_kernel.tile = adam_tile, adagrad_tile
-sgd_kernel.reads = adagrad_kernel.reads = 1 << PARAM | 1 << 2
-rmsprop_kernel.reads = adam_kernel.reads = 1 << PARAM | 1 << 2 | 1 << 3 | 1 << 4
+cdef void prepare(Stage *stage, const Context *context) noexcept nogil:
+    cdef const Op *op = stage.op
+    cdef UpdateCall *call = &stage.ready.update
+    cdef int64_t count = op_rows(op, context)
+    if stage.moves:
+        return
+    describe(call, op, 0, 1, count, count)
+    if op.kernel.variant == ADAM:
+        start_powers(&stage.ready.powers, call)
+    stage.ready.update_body = op.bodies.update.choose[op.kernel.variant](call)
+    stage.ready.read[0] = <const void **> &call.arrays[GRAD]
+    stage.ready.read[1] = &call.first.scale
+    stage.ready.reads = 2
+    stage.run = run_ready
 
-register_elementwise(
-    "sgd_update", &sgd_kernel, one_row, 0.1, "param grad velocity grad_scale",
+
+cdef void run_ready(const Stage *stage, const Context *context) noexcept nogil:
+    set_rates(&stage.ready.update, &stage.ready.powers, stage.op, context)
+    stage.ready.update_body(&stage.ready.update)
+
+
+cdef int register_update(str name, int kind, double nanoseconds, str arguments, str options) except -1:
+    cdef Kernel *kernel = &kernels[kind]
+    cdef int i
+    kernel.tile, kernel.variant = update_tile, kind
+    kernel.reads = 1 << PARAM
+    for i in range(STATE, arrays_of[kind]):
+        kernel.reads |= 1 << i
+    register_elementwise(name, kernel, update_span, nanoseconds, arguments, options)
+    kernel.prepare = prepare
+    return 0
+
+
+cdef Kernel[UPDATES] kernels
+
+register_update(
+    "sgd_update", SGD, 0.1, "param grad velocity grad_scale",
     "learning_rate momentum nesterov weight_decay convention clipvalue l1 l2")
-register_elementwise(
-    "rmsprop_update", &rmsprop_kernel, one_row, 0.15,
-    "param grad square average velocity grad_scale",
+register_update(
+    "rmsprop_update", RMSPROP, 0.15, "param grad square average velocity grad_scale",
     "learning_rate rho momentum epsilon centered weight_decay convention clipvalue l1 l2")
-register_elementwise(
-    "adam_update", &adam_kernel, one_row, 0.15, "param grad m v v_max grad_scale",
+register_update(
+    "adam_update", ADAM, 0.15, "param grad m v v_max grad_scale",
     "learning_rate step beta_1 beta_2 epsilon weight_decay convention clipvalue l1 l2")
-register_elementwise(
-    "adagrad_update", &adagrad_kernel, one_row, 0.15, "param grad square grad_scale",
+register_update(
+    "adagrad_update", ADAGRAD, 0.15, "param grad square grad_scale",
     "learning_rate epsilon weight_decay convention clipvalue l1 l2")
 
 

@@ -8,46 +8,60 @@
  * 0 and NULL leave a step out. */
 typedef struct {
     const void *scale; /* 1 */
-    double clipvalue, l1, l2;
+    double clipvalue, l1, l2, weight_decay;
     double decay; /* learning_rate*weight_decay */
 } GradientOptions;
 
+/* torch: PyTorch's formula rather than Keras's */
 typedef struct {
-    double learning_rate, momentum;
-    int nesterov, torch; /* torch: PyTorch's formula rather than Keras's */
+    double momentum;
+    int nesterov, torch;
 } SgdOptions;
 
 typedef struct {
-    double learning_rate, rho, momentum, epsilon;
+    double rho, momentum, epsilon;
     int centered, torch;
 } RmspropOptions;
 
-/* Corrected for the bias of m and v: in the learning rate and, for PyTorch's formula, in epsilon. */
 typedef struct {
-    double learning_rate, beta_1, beta_2, epsilon;
+    double beta_1, beta_2;
+    double epsilon; /* for PyTorch's formula corrected for the bias of v */
 } AdamOptions;
 
 typedef struct {
-    double learning_rate, epsilon;
+    double epsilon;
     int torch;
 } AdagradOptions;
 
-/* All arrays are (n) and updated in place, but for grad, which is only read. An update takes `rows`
- * stretches of n elements, the next one `stride` elements behind: a tile of a weight. */
+enum { SGD, RMSPROP, ADAM, ADAGRAD, UPDATES };
+
+/* The arrays of an update: the parameter, its gradient, which is only read, and the state:
+ *     sgd      velocity (NULL: no momentum)
+ *     rmsprop  square, average (NULL: not centered), velocity (NULL: no momentum)
+ *     adam     m, v, v_max (NULL: no amsgrad)
+ *     adagrad  square */
+enum { PARAM, GRAD, STATE, UPDATED_ARRAYS = 5 };
+
+/* `rows` stretches of n elements of each array, the next one `stride` elements behind: a tile of a weight. */
 typedef struct {
-    /* velocity may be NULL: no momentum. */
-    void (*sgd)(void *param, void *velocity, const void *grad, int64_t rows, int64_t n,
-                int64_t stride, const GradientOptions *first, const SgdOptions *options);
-    /* velocity may be NULL: no momentum; average may be NULL: not centered. */
-    void (*rmsprop)(void *param, void *square, void *average, void *velocity, const void *grad,
-                    int64_t rows, int64_t n, int64_t stride, const GradientOptions *first,
-                    const RmspropOptions *options);
-    /* v_max may be NULL: no amsgrad. */
-    void (*adam)(void *param, void *m, void *v, void *v_max, const void *grad, int64_t rows,
-                 int64_t n, int64_t stride, const GradientOptions *first,
-                 const AdamOptions *options);
-    void (*adagrad)(void *param, void *square, const void *grad, int64_t rows, int64_t n,
-                    int64_t stride, const GradientOptions *first, const AdagradOptions *options);
+    void *arrays[UPDATED_ARRAYS];
+    int64_t rows, n, stride;
+    double learning_rate; /* Adam's: corrected for the bias of m and v */
+    GradientOptions first;
+    union {
+        SgdOptions sgd;
+        RmspropOptions rmsprop;
+        AdamOptions adam;
+        AdagradOptions adagrad;
+    };
+} UpdateCall;
+
+typedef void (*UpdateBody)(const UpdateCall *call);
+
+typedef struct {
+    /* The body for calls whose n, whose arrays that are NULL, and whose options but for the learning
+     * rate, and what that changes, are these. */
+    UpdateBody (*choose[UPDATES])(const UpdateCall *call);
     /* sum((grad + l1*sign(param) + 2*l2*param)**2) in float64; param may be NULL. */
     double (*squared_norm)(const void *grad, const void *param, int64_t n, double l1, double l2);
     /* l1*sum(|param|) + l2*sum(param**2) in float64. */

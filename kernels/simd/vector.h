@@ -42,6 +42,9 @@ enum { LANES = VECTOR_BYTES / (REAL_BITS / 8) };
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
+/* Of what is long, beside a short way through the same caller: it would need registers, and saving them
+ * takes as long as the short way. */
+#define NOINLINE static __attribute__((noinline))
 
 INLINE vec broadcast(real x) { return x - (vec){0}; }
 
@@ -153,6 +156,13 @@ INLINE void store_part(real *p, vec x, int64_t lanes) {
 
 #if !defined(__AVX512F__)
 INLINE vec part_of(vec x, int64_t lanes) { return select(lanes_below(lanes), x, (vec){0}); }
+#endif
+
+/* Whether a part of a vector is loaded as fast as a whole one. */
+#if defined(__AVX512F__)
+enum { FAST_PARTS = 1 };
+#else
+enum { FAST_PARTS = 0 };
 #endif
 
 /* The first `lanes` lanes of x, 0 in the others. */

@@ -30,11 +30,17 @@ static void compare(const char *what, const Arrays *a, int64_t i, double w, cons
     for (int k = 0; k < 3; k++) near(what, a->n, i, a->state[k][i], state[k], 8 * EPSILON);
 }
 
+/* Runs an update of one stretch: of the call are given the state, the learning rate and the options. */
+static void update(int kind, const Arrays *a, UpdateCall call) {
+    call.arrays[PARAM] = a->param, call.arrays[GRAD] = a->grad;
+    call.rows = 1, call.n = call.stride = a->n;
+    bodies->update->choose[kind](&call)(&call);
+}
+
 static void check_each(int64_t n, const GradientOptions *first, int torch) {
-    const UpdateBodies *b = bodies->update;
     Arrays a = drawn_arrays(n);
-    b->adam(a.param, a.state[0], a.state[1], torch ? a.state[2] : NULL, a.grad, 1, n, n, first,
-            &(AdamOptions){0.01, 0.9, 0.99, 1e-7});
+    update(ADAM, &a, (UpdateCall){.arrays = {[STATE] = a.state[0], a.state[1], torch ? a.state[2] : NULL},
+                                  .learning_rate = 0.01, .first = *first, .adam = {0.9, 0.99, 1e-7}});
     for (int64_t i = 0; i < n; i++) {
         double w = a.before[i];
         const double g = first_steps(first, a.grad[i], &w);
@@ -46,8 +52,9 @@ static void check_each(int64_t n, const GradientOptions *first, int torch) {
     a = drawn_arrays(n);
     for (int64_t i = 0; i < n; i++) /* the mean: its square is far below the squares' */
         a.was[1][i] = a.state[1][i] *= (real)0.25;
-    b->rmsprop(a.param, a.state[0], a.state[1], a.state[2], a.grad, 1, n, n, first,
-               &(RmspropOptions){0.01, 0.9, 0.7, 1e-4, 1, torch});
+    update(RMSPROP, &a, (UpdateCall){.arrays = {[STATE] = a.state[0], a.state[1], a.state[2]},
+                                     .learning_rate = 0.01, .first = *first,
+                                     .rmsprop = {0.9, 0.7, 1e-4, 1, torch}});
     for (int64_t i = 0; i < n; i++) {
         double w = a.before[i];
         const double g = first_steps(first, a.grad[i], &w);
@@ -61,7 +68,8 @@ static void check_each(int64_t n, const GradientOptions *first, int torch) {
         near("rmsprop mean", n, i, a.state[1][i], mean, 8 * EPSILON);
     }
     a = drawn_arrays(n);
-    b->sgd(a.param, a.state[0], a.grad, 1, n, n, first, &(SgdOptions){0.1, 0.9, !torch, torch});
+    update(SGD, &a, (UpdateCall){.arrays = {[STATE] = a.state[0]}, .learning_rate = 0.1, .first = *first,
+                                 .sgd = {0.9, !torch, torch}});
     for (int64_t i = 0; i < n; i++) {
         double w = a.before[i];
         const double g = first_steps(first, a.grad[i], &w);
@@ -70,7 +78,8 @@ static void check_each(int64_t n, const GradientOptions *first, int torch) {
                 (double[]){v, a.was[1][i], a.was[2][i]});
     }
     a = drawn_arrays(n);
-    b->adagrad(a.param, a.state[0], a.grad, 1, n, n, first, &(AdagradOptions){0.01, 1e-4, torch});
+    update(ADAGRAD, &a, (UpdateCall){.arrays = {[STATE] = a.state[0]}, .learning_rate = 0.01,
+                                     .first = *first, .adagrad = {1e-4, torch}});
     for (int64_t i = 0; i < n; i++) {
         double w = a.before[i];
         const double g = first_steps(first, a.grad[i], &w), s = a.was[0][i] + g * g;
@@ -84,8 +93,9 @@ static void check_each(int64_t n, const GradientOptions *first, int torch) {
 static void check_tile(int64_t n) {
     const int64_t wide = n / 2, most = wide > 0 ? wide - 1 : 0;
     const Arrays a = drawn_arrays(n);
-    bodies->update->sgd(a.param, NULL, a.grad, 2, most, wide, &(GradientOptions){0},
-                        &(SgdOptions){0.1, 0, 0, 0});
+    const UpdateCall call = {.arrays = {a.param, a.grad}, .rows = 2, .n = most, .stride = wide,
+                             .learning_rate = 0.1};
+    bodies->update->choose[SGD](&call)(&call);
     for (int64_t i = 0; i < n; i++) {
         const int inside = i < 2 * wide && i % wide < most;
         near("sgd of a tile", n, i, a.param[i], a.before[i] - (inside ? 0.1 * a.grad[i] : 0),
@@ -116,7 +126,7 @@ static void check_norms(int64_t n) {
 
 void check_updates(void) {
     const real half = (real)0.5;
-    const GradientOptions plain = {0}, full = {&half, 0.3, 0.125, 0.25, 0.125};
+    const GradientOptions plain = {0}, full = {&half, 0.3, 0.125, 0.25, 1.25, 0.125};
     for (int64_t n = 1; n <= 37; n++) {
         for (int torch = 0; torch < 2; torch++)
             check_each(n, &plain, torch), check_each(n, &full, torch);
