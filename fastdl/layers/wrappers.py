@@ -156,7 +156,8 @@ class Bidirectional(_Wrapper):
             config = layer.get_config()
             config["name"] = f"backward_{layer.name}"
             config["go_backwards"] = not layer.go_backwards
-            backward_layer = type(layer).from_config(config)
+            own = {type(inner).__name__: type(inner) for inner in layer.layers}
+            backward_layer = type(layer).from_config(config, own)
         self.merge_mode = merge_mode
         self.backward_layer = backward_layer
         for name in ("return_sequences", "return_state"):

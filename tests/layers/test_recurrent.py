@@ -238,3 +238,9 @@ def test_convolution_and_pooling_at_each_time_step(float64):
     model.build((None, *x.shape[1:]))
     model.compile("sgd", "mse")
     assert fastdl.gradient_check(model, x, rng.normal(size=(3, 2))) <= 1
+
+
+def test_a_cell_of_ones_own_in_both_directions(float64):
+    both = layers.Bidirectional(RNN(Minimal(3)))
+    out = both(np.ones((2, 4, 3)))
+    assert type(both.backward_layer.cell) is Minimal and out.shape == (2, 6)
