@@ -85,6 +85,27 @@ class Network(Layer):
         self.row_shapes  # noqa: B018 - raises where the model is not built
         return self._output_shapes[0] if len(self._output_shapes) == 1 else self._output_shapes
 
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """One of the `layers`, by its name or its place.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer; the message gives the names.
+        """
+        if (name is None) == (index is None):
+            raise ValueError(f"{self.name}: get_layer wants a name or an index")
+        layers = self.layers
+        if index is not None:
+            if not -len(layers) <= index < len(layers):
+                raise ValueError(f"{self.name}: has {len(layers)} layers, none is number {index}")
+            return layers[index]
+        for layer in layers:
+            if layer.name == name:
+                return layer
+        names = ", ".join(layer.name for layer in layers)
+        raise ValueError(f"{self.name}: has no layer {name!r}; there are: {names}")
+
     def build(self, input_shape: Any) -> None:
         """Makes all weights.
 

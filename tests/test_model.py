@@ -517,3 +517,12 @@ def test_private_memory_is_aligned_also_in_copies():
         model.predict(X[:1])
         flat = model.weights[0].arena.flat
         assert ctypes.c_void_p(flat.ctypes.data).value % 64 == 0
+
+
+def test_a_layer_by_its_name_or_place():
+    model = fastdl.Sequential([Dense(3, name="code", input_shape=(4,)), Dense(2)])
+    assert model.get_layer("code") is model.get_layer(index=0) is model.layers[0]
+    assert model.get_layer(index=-1) is model.layers[1]
+    for wrong in ({"name": "cod"}, {"index": 2}, {}, {"name": "code", "index": 0}):
+        with pytest.raises(ValueError, match=r"code|number 2|a name or an index"):
+            model.get_layer(**wrong)
