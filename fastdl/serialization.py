@@ -147,8 +147,8 @@ def load_model(
     ----------
     path : path
     custom_objects : dict, optional
-        Classes of your own layers, schedules, initializers and regularizers, and your own losses,
-        by name.
+        Classes of your own layers, schedules, initializers and regularizers, and your own losses
+        and metrics, by name.
 
     Returns
     -------

@@ -124,10 +124,11 @@ def from_config(config: Mapping[str, Any], custom: Mapping[str, Any] | None = No
     ----------
     config : dict
     custom : dict, optional
-        Classes of your own, by name.
+        Classes and functions of your own, by name.
     """
     name, arguments = split_config("metric", config)
-    return lookup("metric", name, {**_METRICS, **(custom or {})})(**arguments)
+    made = lookup("metric", name, {**_METRICS, **(custom or {})})
+    return made(**arguments) if isinstance(made, type) else FunctionMetric(made, **arguments)
 
 
 def serialize(metric: Any) -> Any:
@@ -136,4 +137,6 @@ def serialize(metric: Any) -> Any:
         return metric
     if not isinstance(metric, Metric):
         metric = FunctionMetric(metric)
-    return {"class_name": type(metric).__name__, "config": metric.get_config()}
+    named = metric.function if isinstance(metric, FunctionMetric) else type(metric)
+    name = getattr(named, "__name__", type(named).__name__)
+    return {"class_name": name, "config": metric.get_config()}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastdl
-from fastdl import metrics
+from fastdl import metrics, ops
 from fastdl.layers import Dense, Reshape
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
@@ -415,3 +415,21 @@ def test_outputs_with_weights_of_their_own():
     assert both["a_loss"] == logs["a_loss"] and both["b_loss"] != logs["b_loss"]
     with pytest.raises(ValueError, match="sample_weight lacks the output 'b'"):
         model.evaluate(data, [a, b], sample_weight={"a": weights["a"]})
+
+
+def shifted(y_true, y_pred):
+    return ops.mean(y_pred - y_true + 3.0, axis=-1)
+
+
+def test_metrics_that_are_functions_are_saved_by_name(tmp_path):
+    x, y = np.ones((6, 2), np.float32), np.zeros((6, 1), np.float32)
+    model = fastdl.Sequential([Dense(1)])
+    own = metrics.FunctionMetric(shifted, "other name")
+    model.compile("sgd", "mse", metrics=[shifted, own], weighted_metrics=[shifted])
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "m.fastdl")
+    again = fastdl.load_model(tmp_path / "m.fastdl", {"shifted": shifted})
+    assert again.fit(x, y, verbose=0).history == model.fit(x, y, verbose=0).history
+    assert list(again.history.history) == ["loss", "shifted", "other name", "weighted_shifted"]
+    with pytest.raises(ValueError, match="unknown metric 'shifted'"):
+        fastdl.load_model(tmp_path / "m.fastdl")
