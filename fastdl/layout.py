@@ -4,8 +4,10 @@ is needed; and, of a loop, where its tensors are in each iteration.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from fastdl.tensor import Tensor, Variable
 from fastdl.trace import Node, root, wrong_batch
 
 __all__ = ["Buffers", "Inside", "Place", "dtype_of", "touched"]
+
+_FIRST = itemgetter(0)
 
 _OTHER_TYPES = {"label": np.dtype(np.int64), "float64": np.dtype(np.float64)}
 
@@ -200,6 +204,7 @@ class Buffers:
         A tail's takes that of what it is a tail of, if it may: a product can then add for it.
         """
         shares: dict[Tensor, Tensor] = {}
+        taken: set[Tensor] = set()
         for i, step in enumerate(steps):
             read_by_head = {root(t) for t in step.node.inputs.values()} if step.tails else set()
             for k, node in enumerate(step.nodes):
@@ -216,12 +221,13 @@ class Buffers:
                         and last[tensor] == i
                         and tensor not in read_by_head
                         and tensor not in needed_later
-                        and tensor not in shares.values()
+                        and tensor not in taken
                         and out in first
                         and tensor.dtype == out.dtype
                         and self._bytes(tensor) == self._bytes(out)
                     ):
                         shares[out] = tensor
+                        taken.add(tensor)
                         break
         return shares
 
@@ -271,17 +277,19 @@ class Buffers:
             owner[tensor] = base
             begin[base] = min(begin[base], first[tensor])
             end[base] = max(end[base], last[tensor])
-        placed: list[tuple[int, int, Tensor]] = []
+        placed: list[tuple[int, int, Tensor]] = []  # by where they begin
         offsets: dict[Tensor, int] = {}
-        for tensor in sorted(set(owner.values()), key=lambda t: (-self._bytes(t), begin[t])):
+        bases = dict.fromkeys(owner.values())
+        for tensor in sorted(bases, key=lambda t: (-self._bytes(t), begin[t])):
             size = padded(self._bytes(tensor), LINE)
             at = 0
-            for low, high, other in sorted(placed, key=lambda p: p[0]):
-                together = begin[tensor] <= end[other] and begin[other] <= end[tensor]
-                if together and low < at + size and at < high:
+            for low, high, other in placed:
+                if low >= at + size:
+                    break
+                if at < high and begin[tensor] <= end[other] and begin[other] <= end[tensor]:
                     at = high
             offsets[tensor] = at
-            placed.append((at, at + size, tensor))
+            bisect.insort(placed, (at, at + size, tensor), key=_FIRST)
         total = max((high for _, high, _ in placed), default=0)
         return {t: offsets[base] for t, base in owner.items()}, total
 

@@ -164,7 +164,7 @@ def _entries(step: Step, buffers: Buffers) -> list[Any]:
     """What Program wants to know of a step: its op and the tails, or a loop."""
     if isinstance(step.node, Repeat):
         return [_loop(step.node.count, step.body, Inside(step.node, buffers))]
-    if any(buffers.moving(t) for t in touched(step.nodes)):
+    if buffers.within and any(buffers.moving(t) for t in touched(step.nodes)):
         return [_loop(1, [step], buffers)]
     return [_entry(node, buffers, k > 0) for k, node in enumerate(step.nodes)]
 

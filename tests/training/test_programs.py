@@ -322,3 +322,12 @@ def test_a_fit_that_tries_one_thread_and_two_has_the_bits_of_one():
         weights.append([np.array(losses), *(np.array(w.value) for w in model.weights)])
     for one, two in zip(*weights, strict=True):
         assert np.array_equal(one, two)
+
+
+def test_a_deep_network_s_program_is_made_in_calls_in_proportion_to_its_layers():
+    def calls(depth):
+        model = model_of([Dense(4, "relu", input_shape=(12,)) for _ in range(depth)])
+        return count_python_calls(lambda: programs.compiled(model, "train", 16))
+
+    calls(1)
+    assert calls(60) < 9 * calls(10)
