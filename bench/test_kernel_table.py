@@ -41,6 +41,21 @@ def test_goals():
     assert not kernels.Timed(kernels.Case("b", lambda: None, seconds=0.5), {"fastdl": 1.0}).reached
 
 
+def test_what_could_be_reached_at_most():
+    case = kernels.Case("a", lambda: None, times=2.0, share=0.8, seconds=1.0, flops=1e9)
+    seconds = {"fastdl": 2.0, "torch": 3.0}
+    near = kernels.Timed(case, seconds, ceiling=2e9, small=1.75e9)
+    assert near.bound == pytest.approx({"share": 0.875, "seconds": 1 / 1.75, "times": 5.25})
+    assert not near.beyond
+    assert kernels.Timed(case, seconds, ceiling=2e9, small=1.5e9).beyond  # 75 %, for 80
+    assert kernels.Timed(case, seconds, ceiling=1.1e9, small=0.9e9).beyond  # 1.1 s, for 1
+    seconds["torch"] = 1.0
+    assert kernels.Timed(case, seconds, ceiling=2e9, small=1.9e9).beyond  # 1.9 times, for 2
+    alone = kernels.Timed(case, {"fastdl": 2.0}, ceiling=2e9, small=1.75e9)
+    assert "times" not in alone.bound and not alone.beyond
+    assert kernels.Timed(case, seconds).bound == {} and not kernels.Timed(case, seconds).beyond
+
+
 @pytest.mark.parametrize("name", ["adam, 100,000", "(256, 1024)"])
 def test_what_moves_is_compared_with_a_stream_in_the_same_caches(name, monkeypatch):
     asked, measured = [], []
@@ -60,6 +75,7 @@ def test_what_moves_is_compared_with_a_stream_in_the_same_caches(name, monkeypat
 
 def test_peak_is_measured():
     assert all(calibrate.fma_peak("float32", threads, 1) > 1e8 for threads in (1, 2))
+    assert kernels.small_products(1) > 1e8
 
 
 def test_table():
