@@ -18,12 +18,13 @@ import numpy as np
 
 from fastdl import runtime
 from fastdl._locks import RLock
+from fastdl._nested import flatten, map_structure
 from fastdl.arena import consolidate
 from fastdl.data import is_on_gpu, known_to
 from fastdl.graph import prune, root
 from fastdl.kernels import values
 from fastdl.kernels.step import Caller, Step
-from fastdl.layers.base import Layer, flatten, map_structure, versions_of
+from fastdl.layers.base import Layer, versions_of
 from fastdl.lowering import lower
 from fastdl.model import Model
 from fastdl.programs import fused_for, own_memory, prepared_for

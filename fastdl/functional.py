@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastdl.layers.base import Layer, LayerCall, flatten, map_structure
+from fastdl._nested import flatten, map_structure
+from fastdl.layers.base import Layer, LayerCall
 from fastdl.layers.input import InputLayer
 from fastdl.tensor import Tensor, Variable, constant
 from fastdl.trace import Node, apply_node, reshape

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastdl._nested import flatten
 from fastdl.arena import consolidate
 from fastdl.data import as_array, as_rows, by_dlpack
 from fastdl.functional import Functional
 from fastdl.graph import label_count
-from fastdl.layers.base import Layer, as_shape, flatten
+from fastdl.layers.base import Layer, as_shape
 from fastdl.programs import making
 from fastdl.tensor import Shape, Tensor, Variable
 from fastdl.trace import Trace

@@ -5,6 +5,10 @@
 moves elements about have NumPy's names and broadcast as there. Gradients come from the table, so a
 layer made of ops needs none of its own.
 
+Shapes that do not fit together, and an axis that does not exist or is the batch where that may not
+be, are a ValueError that names the op and the shapes; what is no tensor, array or number is a
+TypeError.
+
 >>> from fastdl import Input, ops
 >>> x = Input((4,))
 >>> ops.relu(x).shape

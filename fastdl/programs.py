@@ -16,9 +16,9 @@ import numpy as np
 
 from fastdl import runtime
 from fastdl._locks import Lock, RLock
+from fastdl._nested import flatten
 from fastdl.graph import Step, differentiate, fuse, prune, root
 from fastdl.kernels import dispatch
-from fastdl.layers.base import flatten
 from fastdl.loops import take_in, turn_weights
 from fastdl.lowering import Lowered, lower
 from fastdl.metrics.base import plain

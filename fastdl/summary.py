@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from fastdl._nested import flatten
 from fastdl.functional import walk
-from fastdl.layers.base import Layer, LayerCall, flatten
+from fastdl.layers.base import Layer, LayerCall
 from fastdl.programs import Compiled
 from fastdl.tensor import Tensor
 from fastdl.trace import Trace

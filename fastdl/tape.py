@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from fastdl._nested import flatten
 from fastdl.graph import differentiate, root
 from fastdl.kernels import eager, values
-from fastdl.layers.base import flatten
 from fastdl.tensor import Tensor, Variable, constant
 from fastdl.trace import Node, Trace, current_trace
 

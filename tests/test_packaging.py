@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import cython_package
@@ -143,3 +144,14 @@ def test_what_is_imported_later_is_there_when_it_is_asked_for():
     printed(f"import fastdl; assert {{*fastdl.__all__}} <= {{*dir(fastdl)}}; {asked}")
     with pytest.raises(AttributeError, match="fastdl has no 'fit_most'"):
         fastdl.fit_most  # noqa: B018
+
+
+def test_every_package_is_installed():
+    root = Path(__file__).parents[1]
+    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folder = Path(fastdl.__file__).parent
+    found = [file.parent for file in folder.rglob("__init__.py")]
+    found.append(folder / "kernels")  # a link in a checkout, which rglob does not follow
+    found += [file.parent for file in (folder / "kernels").rglob("__init__.py")]
+    names = {".".join(path.relative_to(folder.parent).parts) for path in found}
+    assert set(listed) == names

@@ -16,6 +16,7 @@ import numpy as np
 from fastdl import initializers, regularizers, runtime
 from fastdl._locks import Lock
 from fastdl._names import refuse_unknown, snake_case
+from fastdl._nested import flatten, map_structure
 from fastdl.kernels import values
 from fastdl.tensor import Shape, Tensor, Variable, changes
 from fastdl.trace import Call, Trace, current_trace, inside, reshape
@@ -459,24 +460,6 @@ def versions_of(layer: Layer) -> list[int]:
 @functools.lru_cache(512)
 def _takes_training(call: Any) -> bool:
     return "training" in inspect.signature(call).parameters
-
-
-def flatten(structure: Any) -> list[Any]:
-    """The leaves of nested lists, tuples and dictionaries (those in the order of their keys)."""
-    if isinstance(structure, (list, tuple)):
-        return [leaf for part in structure for leaf in flatten(part)]
-    if isinstance(structure, dict):
-        return [leaf for key in structure for leaf in flatten(structure[key])]
-    return [structure]
-
-
-def map_structure(function: Any, structure: Any) -> Any:
-    """The same nested lists and dictionaries with ``function`` of each leaf."""
-    if isinstance(structure, (list, tuple)):
-        return [map_structure(function, part) for part in structure]
-    if isinstance(structure, dict):
-        return {key: map_structure(function, part) for key, part in structure.items()}
-    return function(structure)
 
 
 def as_shape(what: str, shape: Any, batch: bool = False) -> tuple[int, ...]:

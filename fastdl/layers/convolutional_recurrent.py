@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from fastdl import ops
-from fastdl.layers.base import flatten
+from fastdl._nested import flatten
 from fastdl.layers.cells import LSTMCell
 from fastdl.layers.geometry import (
     KernelGeometry,

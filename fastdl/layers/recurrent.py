@@ -9,7 +9,8 @@ import numpy as np
 
 from fastdl import ops
 from fastdl._names import snake_case
-from fastdl.layers.base import Layer, at_least_one, flatten, unique_name
+from fastdl._nested import flatten
+from fastdl.layers.base import Layer, at_least_one, unique_name
 from fastdl.layers.cells import Cell, GRUCell, LSTMCell, SimpleRNNCell
 from fastdl.layers.dropout import stream
 from fastdl.repeat import filled, from_time_major, is_eager, repeat, to_time_major

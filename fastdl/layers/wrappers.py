@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from fastdl import ops
 from fastdl._names import unknown_name
-from fastdl.layers.base import Layer, flatten
+from fastdl._nested import flatten
+from fastdl.layers.base import Layer
 from fastdl.layers.recurrent import RNN
 from fastdl.repeat import each_step, from_time_major, to_time_major
 from fastdl.tensor import Tensor, apply
