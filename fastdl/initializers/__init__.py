@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, overload
 
-from fastdl._names import make, snake_case
+from fastdl._names import make
 from fastdl.initializers.base import Initializer, InitializerLike, first_values
 from fastdl.initializers.constant import Constant, Identity, Ones, Zeros
 from fastdl.initializers.random import (
@@ -34,18 +34,26 @@ __all__ = [
     "get", "serialize",
 ]  # fmt: skip
 
-_CLASSES: tuple[type[Initializer], ...] = (
-    Zeros, Ones, Constant, RandomUniform, RandomNormal, TruncatedNormal, VarianceScaling,
-    GlorotUniform, GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal, Orthogonal,
-    Identity,
-)  # fmt: skip
-
 _BY_NAME: dict[str, type[Initializer]] = {
-    **{snake_case(cls.__name__): cls for cls in _CLASSES},
+    "zeros": Zeros,
     "zero": Zeros,
+    "ones": Ones,
     "one": Ones,
+    "constant": Constant,
+    "identity": Identity,
+    "random_uniform": RandomUniform,
     "uniform": RandomUniform,
+    "random_normal": RandomNormal,
     "normal": RandomNormal,
+    "truncated_normal": TruncatedNormal,
+    "variance_scaling": VarianceScaling,
+    "glorot_uniform": GlorotUniform,
+    "glorot_normal": GlorotNormal,
+    "he_uniform": HeUniform,
+    "he_normal": HeNormal,
+    "lecun_uniform": LecunUniform,
+    "lecun_normal": LecunNormal,
+    "orthogonal": Orthogonal,
 }
 
 

@@ -92,8 +92,12 @@ class Op:
         #: (the lengths known so far by letter, the options by name) -> the lengths that follow from
         #: them; a ValueError where there is no such array
         self.geometry = geometry
-        axes = (axis for argument in arguments for axis in argument.axes)
-        self.letters = tuple(dict.fromkeys(a for a in axes if a.isalpha() and a != "B"))
+
+    @cached_property
+    def letters(self) -> tuple[str, ...]:
+        """The letters of the axes, but for B, in the order in which they come."""
+        axes = (axis for argument in self.arguments for axis in argument.axes)
+        return tuple(dict.fromkeys(a for a in axes if a.isalpha() and a != "B"))
 
     @cached_property
     def outputs(self) -> tuple[Argument, ...]:
