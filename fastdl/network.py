@@ -176,7 +176,10 @@ class Network(Layer):
                 if name not in x:
                     raise ValueError(f"{self.name}: input {name!r} is missing")
             x = [x[name] for name in self.input_names]
-        return super()._take(x)
+        x = super()._take(x)
+        if any(t.shape == () for t in flatten(x)):
+            raise ValueError(f"{self.name}: wants rows, got a number")
+        return x
 
     def _build_for_values(self, x: Any) -> None:
         self._input_keys = list(x) if isinstance(x, dict) else None

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastdl import serialization
-from fastdl.layers.base import Layer
+from fastdl.data import as_array
+from fastdl.layers.base import Layer, flatten
 from fastdl.layers.input import InputLayer
 from fastdl.model import Model
 from fastdl.tensor import Tensor
@@ -44,6 +45,11 @@ class Sequential(Model):
         for layer in layers or ():
             self._append(layer)
         self._build_if_known()
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers in order, without the one that `Input` stands for."""
+        return [layer for layer in self._layers or () if not isinstance(layer, InputLayer)]
 
     def _append(self, layer: Any) -> None:
         if isinstance(layer, Tensor) and layer.layer_call is not None:
@@ -101,10 +107,16 @@ class Sequential(Model):
         """See the class."""
         if not self._layers:
             raise ValueError(f"{self.name} has no layers")
-        for layer in self._layers:
-            if not isinstance(layer, InputLayer):
-                x = layer(x, training=training)
+        for layer in self.layers:
+            x = layer(x, training=training)
         return x
+
+    def _take(self, x: Any) -> Any:
+        if isinstance(x, Mapping):
+            raise TypeError(f"{self.name}: has one input, got a dictionary")
+        if isinstance(x, (list, tuple)) and not any(isinstance(t, Tensor) for t in flatten(x)):
+            x = as_array("x", x)  # rows
+        return super()._take(x)
 
     def get_config(self) -> dict[str, Any]:
         """See `Model.get_config`."""

@@ -526,3 +526,23 @@ def test_a_layer_by_its_name_or_place():
     for wrong in ({"name": "cod"}, {"index": 2}, {}, {"name": "code", "index": 0}):
         with pytest.raises(ValueError, match=r"code|number 2|a name or an index"):
             model.get_layer(**wrong)
+
+
+def test_a_call_takes_what_predict_takes_and_names_what_does_not_fit():
+    model = regression()
+    rows = list(X[:3])
+    np.testing.assert_array_equal(model(rows).numpy(), model.predict(rows))
+    np.testing.assert_array_equal(model(X[:3].tolist()).numpy(), model.predict(X[:3]))
+    for wrong, error in ((3.0, ValueError), (np.array(1.0), ValueError), ({"x": X}, TypeError)):
+        with pytest.raises(error, match="sequential"):
+            model(wrong)
+    with pytest.raises(ValueError, match="model"):
+        two_by_two()([np.array(1.0), X[:, :2]])
+
+
+def test_the_layers_of_a_sequential_are_without_its_input():
+    model = Sequential([Input((4,)), Dense(3), Dense(2)])
+    assert [type(layer) for layer in model.layers] == [Dense, Dense]
+    assert Sequential.from_config(model.get_config()).count_params() == model.count_params()
+    model.pop()
+    assert model.output_shape == (None, 3)
