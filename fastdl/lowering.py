@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -36,6 +37,8 @@ class Lowered:
         The block that all tensors share, and what they would take each on their own.
     gradient_bytes : int
         The gradients that are kept whole until the update, beside that block.
+    scratch_bytes : int
+        What the ops need while they run.
     ops : list of list of str
         The names of the ops in order, each with its tails; "repeat" with all in its body.
     nodes : list of list of Node
@@ -55,12 +58,14 @@ class Lowered:
         nodes: list[list[Node]],
         chains: list[list[list[Node]]],
         gradients: Iterable[np.ndarray],
+        handed: Iterable[np.ndarray],
     ) -> None:
         self.program = program
         self.nodes, self.chains, self.array_of = nodes, chains, buffers
         self.batch_rows = buffers.batch_rows
         self.arena_bytes = buffers.bytes
-        self.buffer_bytes = buffers.bytes_in_all
+        self.buffer_bytes = buffers.bytes_in_all + sum(array.nbytes for array in handed)
+        self.scratch_bytes = program.scratch_bytes() if isinstance(program, Program) else 0
         blocks = {id(g.base): g.base for g in gradients if g.base is not None}
         self.gradient_bytes = sum(block.nbytes for block in blocks.values())
         self.ops = [[n.name for n in _all_nodes(step)] for step in steps]
@@ -104,6 +109,8 @@ def lower(
     steps = _updates_by_place(steps)
     gradients = _gradient_ranges(steps, dtype)
     fixed.update(gradients)
+    handed = _handed_on(steps, dtype, [*fetches, *kept]) if backend == "cpu" else {}
+    fixed.update(handed)
     together = row_chains(steps) if backend == "cpu" else [0] * len(steps)
     buffers = Buffers(steps, capacity, dtype, fixed, feeds, [*fetches, *kept], together)
     entries, chains = [], []
@@ -130,7 +137,7 @@ def lower(
         program = ProgramOnGpu(capacity, entries, *arrays, weights, communicator)
     else:
         program = Program(capacity, entries, *arrays, roomy=True, together=by_rows)
-    return Lowered(program, buffers, steps, nodes, chains, gradients.values())
+    return Lowered(program, buffers, steps, nodes, chains, gradients.values(), handed.values())
 
 
 def _blocks_of_weights(steps: list[Step]) -> list[np.ndarray]:
@@ -238,6 +245,22 @@ def update_steps(
                 places[tensor].append((at, -1 - k if isinstance(tensor, Variable) else k))
     variables = list(gradients)
     return steps, variables, [places[v] + places[gradients[v]] for v in variables]
+
+
+def _handed_on(steps: list[Step], dtype: np.dtype, kept: list[Tensor]) -> dict[Tensor, np.ndarray]:
+    """What a product hands to the update behind it and nobody else reads, a weight's gradient: an
+    array without strides stands for it, as it has no memory."""
+    users = Counter(t for step in steps for t in set(touched(_all_nodes(step))))
+    users.update(map(root, kept))
+    handed = {}
+    for step in steps:
+        if len(step.tails) != 1 or step.node.op is None or not step.node.op.hands_on:
+            continue
+        out, tail = next(iter(step.node.outputs.values())), step.tails[0]
+        if tail.name.endswith("_update") and users[out] == 1:
+            shape = tuple(length or 0 for length in out.shape)
+            handed[out] = np.broadcast_to(np.zeros((), dtype_of(out, dtype)), shape)
+    return handed
 
 
 # --- ranges of updates --------------------------------------------------------------------------

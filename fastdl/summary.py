@@ -71,7 +71,9 @@ def _memory(model: Model) -> Iterator[str]:
         saved = f"{1 - lowered.arena_bytes / alone:.0%} less than {_bytes(alone)}" if alone else ""
         what = f"{title}: buffers for {made.capacity} rows"
         rows.append((what, _bytes(lowered.arena_bytes), saved))
-        total += lowered.gradient_bytes + lowered.arena_bytes
+        if lowered.scratch_bytes:
+            rows.append((f"{title}: scratch memory", _bytes(lowered.scratch_bytes), ""))
+        total += lowered.gradient_bytes + lowered.arena_bytes + lowered.scratch_bytes
     rows.append(("in all", _bytes(total), ""))
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     yield "Memory:"

@@ -89,7 +89,8 @@ cdef void forward_piece(
     else:
         rows = image_rows(images, pool.P, width, piece)
         normalise(op, rows.first * pool.Q, rows.count * pool.Q)
-        run_tails(op, context, rows.first * width, 1, rows.count * width, rows.count * width)
+        run_tails(
+            op, context, rows.first * width, 1, rows.count * width, rows.count * width, NULL, 0)
 
 
 cdef void normalise(const Op *op, int64_t first, int64_t rows) noexcept nogil:

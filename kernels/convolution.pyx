@@ -244,7 +244,7 @@ cdef void finish_block(
         stretches = 1
     run_tails(
         op, context, first * grid.channels, stretches, count * grid.channels,
-        grid.width * grid.channels)
+        grid.width * grid.channels, NULL, 0)
 
 
 cdef double convolve_cost(const Op *op, const Context *context, int phase) noexcept nogil:
@@ -359,7 +359,7 @@ cdef void weights_piece(
         op.bodies.matmul.merge(
             op.arguments[0] + first * size, <char *> op.workspace + first * size, total,
             cut.images, NULL, c.O, first, count)
-    run_tails(op, context, first, 1, count, count)
+    run_tails(op, context, first, 1, count, count, NULL, 0)
 
 
 cdef double weights_cost(const Op *op, const Context *context, int phase) noexcept nogil:

@@ -64,9 +64,10 @@ typedef struct {
      * ops. A product calls it on each row of a finished tile (see `tail`). */
     void (*span)(const Op *op, const Context *context, int64_t start, int64_t count);
     /* The same for `rows` spans of `count` elements, the next one `stride` behind the last; NULL where
-     * calling `span` for each is as good. */
+     * calling `span` for each is as good. `part`: where what the op runs behind has this tile of its output,
+     * from row to row `part_stride`, to be read instead of an argument that is NULL. */
     void (*tile)(const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count,
-                 int64_t stride);
+                 int64_t stride, const void *part, int64_t part_stride);
     double nanoseconds; /* of an elementwise op: the time for one element, for its cost */
     int64_t variant;    /* which of them, where several ops share these functions */
     /* Bit p: each thread goes through its pieces of phase p from the last to the first, as they read
@@ -194,12 +195,12 @@ static inline void run_range(const Op *op, const Context *context, int phase, in
 }
 
 /* Runs the tails of an op on what is finished of its output: `rows` stretches of `count` elements, the
- * first from `start` on, the next one `stride` behind the last. */
+ * first from `start` on, the next one `stride` behind the last. `part` as `tile` has it. */
 static inline void run_tails(const Op *op, const Context *context, int64_t start, int64_t rows,
-                             int64_t count, int64_t stride) {
+                             int64_t count, int64_t stride, const void *part, int64_t part_stride) {
     for (const Op *tail = op->tail; tail; tail = tail->tail) {
         if (tail->kernel->tile) {
-            tail->kernel->tile(tail, context, start, rows, count, stride);
+            tail->kernel->tile(tail, context, start, rows, count, stride, part, part_stride);
             continue;
         }
         for (int64_t row = 0; row < rows; row++)

@@ -37,7 +37,6 @@ cdef class Ops:
 
     # Makes the scratch memory large enough for batches of so many rows; whether ops have it elsewhere now.
     cdef int give_workspace(self, int64_t rows) except -1 nogil
-    cdef size_t loop_workspace(self, Loop *loop, Context *context) noexcept nogil
 
     # Makes room for the copies of the ops in loops: of each thread, or each group of rows.
     cdef int give_copies(self, int threads) except -1 nogil

@@ -36,12 +36,12 @@ cdef class Ops:
     capacity : int
         The most rows a batch may have; the first axis of every batched buffer.
     steps : list of (name, arrays, options, per_item, is_tail), or of (iterations, steps, moving)
-        The ops in order: the table's name; an array (or None, or False) for each of its arguments;
-        its options by name; how many rows of the op one row of the batch makes (0: the op's rows
-        do not depend on the batch); whether it runs as a tail of the op before it. Or a loop: how
-        often it runs, the same of the ops in it, and a list of (step, argument, array, (start,
-        step, period), (row_bytes, bytes)) for arguments that are another block of an array in each
-        iteration, as `Moving` in op.h says.
+        The ops in order: the table's name; an array (or None, or False) for each of its arguments,
+        one without strides (see `handed_on`) for what an op hands to its tail; its options by name;
+        how many rows of the op one row of the batch makes (0: the op's rows do not depend on the batch);
+        whether it runs as a tail of the op before it. Or a loop: how often it runs, the same of the ops
+        in it, and a list of (step, argument, array, (start, step, period), (row_bytes, bytes)) for
+        arguments that are another block of an array in each iteration, as `Moving` in op.h says.
     feeds, fetches : list of array
         The buffers that the user's data goes to, and those that results come from.
     totals : array of float64, one axis
@@ -122,6 +122,7 @@ cdef class Ops:
     cdef int add_steps(self, list steps, Op *heads, Op *tails) except -1:
         """Fills in the ops of the steps: heads in one array, tails in the other."""
         cdef int64_t elements = 0
+        cdef bint handing = False, handed
         cdef Op *op
         cdef Op *last = NULL
         cdef Context unused
@@ -140,12 +141,17 @@ cdef class Ops:
             else:
                 op = heads
                 heads += 1
-            self.add(op, &unused, name, arrays, options, per_item)
+            handed = self.add(op, &unused, name, arrays, options, per_item)
             if is_tail and (op.kernel.span == NULL or op.fixed_rows != elements):
                 raise ValueError(f"Program: {name} cannot run as a tail there")
+            if handing != (is_tail and handed):
+                raise ValueError(f"Program: {name}: only an op's tail reads what has no memory")
+            handing = handed and not is_tail
             elements = 0 if arrays[0] is False else arrays[0].size
             last = op
             self.stage_room += op.kernel.phases
+        if handing:
+            raise ValueError("Program: nobody reads what the last op hands on")
         return 0
 
     cdef int add_loop(self, Op *op, int64_t iterations, list steps, list moving) except -1:
@@ -216,6 +222,7 @@ cdef class Ops:
 
     cdef int add(self, Op *op, Context *context, str name, list arrays, dict options,
                  int64_t per_item) except -1:
+        """Fills in an op; whether it makes or reads what has no memory."""
         from fastdl import kernels
         cdef Function function = getattr(kernels, name)
         op[0] = function.blank
@@ -225,6 +232,7 @@ cdef class Ops:
             elif option.default is None and option.name not in DYNAMIC_OPTIONS:
                 raise ValueError(f"Program: {name}: option {option.name} is missing")
         arrays = list(arrays)
+        handed = handed_on(function, arrays)
         if not function.set_arrays(op, arrays, False):
             copies = door.prepare(function.op, list(arrays), function.options_of(op))
             raise ValueError(f"Program: {name}: arrays overlap or are not contiguous: {copies}")
@@ -235,6 +243,8 @@ cdef class Ops:
                     f"{self.capacity}")
         if per_item:
             op.rows_per_item = per_item
+        for i in handed:
+            op.arguments[i], arrays[i] = NULL, None
         for i, argument in enumerate(function.op.arguments):
             if isinstance(arrays[i], np.ndarray):
                 self.note(&op.arguments[i], arrays[i], argument.role != "in")
@@ -242,7 +252,7 @@ cdef class Ops:
                     raise ValueError(
                         f"Program: {name}: {argument.name} ends where its memory does, not its cache line")
         self.keep.append(arrays)
-        return 0
+        return len(handed) > 0
 
     cdef int note(self, char **address, cnp.ndarray array, bint written) except -1:
         """Notes where an argument of an op is kept, of feeds, and what memory it is in, if written."""
@@ -269,7 +279,7 @@ cdef class Ops:
             self.scratch[i] = max(self.scratch[i], needed)
         needed = place_workspace(self.ops, self.scratch, ops, NULL)
         for i in range(self.loop_count):
-            needed = max(needed, self.loop_workspace(&self.loops[i], &context))
+            needed = max(needed, loop_workspace(&self.loops[i], &context))
         if needed > self.workspace_bytes:
             memory = allocate(needed)
             free(self.ops[0].workspace)
@@ -280,18 +290,25 @@ cdef class Ops:
             place_workspace(self.ops, self.scratch, ops, <char *> memory)
         return grown
 
-    cdef size_t loop_workspace(self, Loop *loop, Context *context) noexcept nogil:
-        """Of all groups of rows that go through the loop side by side."""
-        cdef int64_t groups = row_groups(loop, context), part
-        cdef Context own = context[0]
-        cdef size_t needed = 0
-        for part in range(1 if groups == 1 else 2):
-            own.rows = ceil_divide(context.rows, groups) - part
-            needed = max(needed, most_workspace(loop.ops, loop.heads, &own))
-        if groups == 1:
-            return needed
-        loop.scratch = max(loop.scratch, <size_t> ceil_divide(needed, CACHE_LINE) * CACHE_LINE)
-        return groups * loop.scratch
+    def scratch_bytes(self) -> int:
+        """Bytes of scratch memory for full batches."""
+        cdef Context context
+        cdef Loop loop
+        cdef size_t needed
+        cdef size_t *scratch = <size_t *> calloc(self.count + 1, sizeof(size_t))
+        cdef int i
+        if scratch == NULL:
+            raise MemoryError("Program: no memory to count its memory")
+        memset(&context, 0, sizeof(context))
+        context.rows = self.capacity
+        for i in range(self.count):
+            scratch[i] = op_workspace(&self.ops[i], &context)
+        needed = place_workspace(self.ops, scratch, self.count, NULL)
+        free(scratch)
+        for i in range(self.loop_count):
+            loop = self.loops[i]    # a copy: others may be running it
+            needed = max(needed, loop_workspace(&loop, &context))
+        return needed
 
     cdef int give_copies(self, int threads) except -1 nogil:
         """Makes room for the copies of the ops in loops: of each thread, or each group of rows."""
@@ -314,6 +331,20 @@ cdef class Ops:
             loop.ready = <Ready *> memory
         self.copies_for = threads
         return 0
+
+
+cdef list handed_on(Function function, list arrays):
+    """Which arguments are those of an op that hands its output on to its tail, or of that tail: arrays
+    without strides. Ordinary ones take their places, to be checked as all are; they are never touched."""
+    cdef int i
+    found = []
+    for i, (argument, array) in enumerate(zip(function.op.arguments, arrays)):
+        if (isinstance(array, np.ndarray) and array.size > 1 and not any(array.strides)
+                and (function.op.hands_on if argument.role == "out"
+                     else argument.role == "in" and function.kernel.tile != NULL)):
+            arrays[i] = np.empty(array.shape, array.dtype)
+            found.append(i)
+    return found
 
 
 cdef tuple block_of(cnp.ndarray array):
@@ -341,6 +372,20 @@ cdef list places_of(list steps):
     tails = [len(step) == 5 and step[4] for step in steps]
     order = sorted(range(len(steps)), key=lambda i: (tails[i], i))
     return [order.index(i) for i in range(len(steps))]
+
+
+cdef size_t loop_workspace(Loop *loop, const Context *context) noexcept nogil:
+    """Of all groups of rows that go through a loop side by side."""
+    cdef int64_t groups = row_groups(loop, context), part
+    cdef Context own = context[0]
+    cdef size_t needed = 0
+    for part in range(1 if groups == 1 else 2):
+        own.rows = ceil_divide(context.rows, groups) - part
+        needed = max(needed, most_workspace(loop.ops, loop.heads, &own))
+    if groups == 1:
+        return needed
+    loop.scratch = max(loop.scratch, <size_t> ceil_divide(needed, CACHE_LINE) * CACHE_LINE)
+    return groups * loop.scratch
 
 
 cdef size_t most_workspace(const Op *ops, int count, const Context *context) noexcept nogil:

@@ -60,7 +60,8 @@ cdef void forward_piece(
     else:
         op.bodies.pooling.average_forward(
             op.arguments[OUT], op.arguments[AVERAGE_X], &pool, rows.first, rows.count)
-    run_tails(op, context, rows.first * width, 1, rows.count * width, rows.count * width)
+    run_tails(
+        op, context, rows.first * width, 1, rows.count * width, rows.count * width, NULL, 0)
 
 
 cdef double forward_cost(const Op *op, const Context *context, int phase) noexcept nogil:

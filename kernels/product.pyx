@@ -16,6 +16,9 @@ and out is small (the weight gradient of a huge batch) they are rectangles times
 depth: then each writes partial sums of its own into the workspace, and phase 2 adds them up in the
 order of the depth, its pieces being stretches of out.
 
+Where out is NULL the tail alone wants it, and sees each part of it in a thread's own memory; where a
+product cannot go that way, in the workspace.
+
 batch_matmul: pieces are matrices of B, some together where they are small.
 
 A product has 2*M*N*K operations and touches M*K + K*N + M*N elements. The tail (an activation, its
@@ -243,6 +246,7 @@ cdef void run_range(
     cdef int64_t stride = copy_stride(op, &p, &c), piece
     cdef Product product
     if phase == MULTIPLY:
+        p.out = out_of_pieces(op, &p, &c, stride)
         if stride:
             p.a, p.a_stride = <char *> op.workspace, stride
             p.form = NN if p.form == TN else p.form
@@ -262,9 +266,11 @@ cdef void prepare(Stage *stage, const Context *context) noexcept nogil:
     cdef const Op *op = stage.op
     cdef Problem p = problem(op, op_rows(op, context))
     cdef Cut c = cut(op, &p)
+    cdef bint roomy = stage.ready.roomy and p.out != NULL and starts_line(p.out)
+    p.out = out_of_pieces(op, &p, &c, 0)
     if (stage.phase == MULTIPLY and not copy_stride(op, &p, &c)
             and describe(&stage.ready.product, op, &p, &c, 0, stage.pieces) == stage.pieces):
-        stage.ready.product.roomy = stage.ready.roomy and starts_line(p.out)
+        stage.ready.product.roomy = roomy
         stage.ready.body = op.bodies.matmul.choose[<int> p.form](&stage.ready.product)
         stage.ready.read[0] = &stage.ready.product.a
         stage.ready.read[1] = &stage.ready.product.b
@@ -282,11 +288,34 @@ cdef void multiply_moved(const Stage *stage, const Context *context) noexcept no
     """The same for arguments that are elsewhere than they were."""
     cdef Product *product = &stage.ready.product
     cdef Problem p = problem(stage.op, op_rows(stage.op, context))
-    product.out, product.a, product.b = p.out, p.a, p.b
+    product.a, product.b = p.a, p.b
+    if p.out != NULL:
+        product.out = p.out
     product.b_end = p.b + p.K * p.N * stage.op.itemsize
     product.bias = added(stage.op) if product.bias_stride else p.bias
     product.context = context
     stage.ready.body(product)
+
+
+cdef bint needs_out(const Op *op, const Problem *p, const Cut *c, int64_t stride) noexcept nogil:
+    """Whether out has to be somewhere, though it has no array; `stride`: of the copy of a, or 0."""
+    cdef Product whole
+    cdef Form form = NN if stride and p.form == TN else p.form
+    if p.out != NULL or c.depth > 1:
+        return False
+    whole.rows, whole.columns, whole.depth = p.M, p.N, p.K
+    whole.a_stride = stride if stride else p.a_stride
+    whole.out_stride, whole.b_stride, whole.bias, whole.turned = p.N, p.b_stride, p.bias, 0
+    return not op.bodies.matmul.hands_on(&whole, op.bodies.matmul.choose[<int> form](&whole))
+
+
+cdef char *out_of_pieces(
+    const Op *op, const Problem *p, const Cut *c, int64_t stride
+) noexcept nogil:
+    """Where out begins, for pieces; NULL: each keeps its own."""
+    if needs_out(op, p, c, stride):
+        return <char *> op.workspace + p.M * stride * op.itemsize
+    return p.out
 
 
 cdef void copy(const Op *op, const Problem *p, int64_t stride, int64_t piece) noexcept nogil:
@@ -350,7 +379,8 @@ cdef int64_t describe(
     product.depth = part_start(p.K, c.depth, layer + 1) - depth
     product.out_stride, product.a_stride, product.b_stride = p.N, p.a_stride, p.b_stride
     product.out = p.out if c.depth == 1 else <char *> op.workspace + layer * p.M * p.N * size
-    product.out = <char *> product.out + (row * p.N + column) * size
+    if product.out != NULL:
+        product.out = <char *> product.out + (row * p.N + column) * size
     product.b_end = p.b + p.K * p.N * size
     product.bias = p.bias + column * size if p.bias != NULL and c.depth == 1 else NULL
     product.bias_stride = 0
@@ -398,16 +428,17 @@ cdef void note_tail(const Op *tail, Product *product, int64_t offset) noexcept n
 
 
 cdef void finished(
-    const Product *product, int64_t row, int64_t rows, int64_t column, int64_t columns
+    const Product *product, int64_t row, int64_t rows, int64_t column, int64_t columns,
+    const void *part, int64_t part_stride
 ) noexcept nogil:
     cdef int64_t start = (
         (product.first_row + row) * product.out_stride + product.first_column + column)
     cdef int64_t stretch = columns
-    if columns == product.out_stride:
+    if columns == product.out_stride == part_stride:
         stretch = rows * columns
         rows = 1
     run_tails(<const Op *> product.op, <const Context *> product.context, start, rows, stretch,
-              product.out_stride)
+              product.out_stride, part, part_stride)
 
 
 cdef void merge(
@@ -415,10 +446,12 @@ cdef void merge(
 ) noexcept nogil:
     cdef int64_t start = piece * MERGE_SPAN, total = p.M * p.N
     cdef int64_t count = smaller(MERGE_SPAN, total - start)
+    cdef double span[MERGE_SPAN]
+    cdef char *out = <char *> span if p.out == NULL else p.out + start * op.itemsize
     op.bodies.matmul.merge(
-        p.out + start * op.itemsize, <char *> op.workspace + start * op.itemsize, total, c.depth,
+        out, <char *> op.workspace + start * op.itemsize, total, c.depth,
         p.bias, p.N, start, count)
-    run_tails(op, context, start, 1, count, count)
+    run_tails(op, context, start, 1, count, count, out, count)
 
 
 cdef double tail_nanoseconds(const Op *op) noexcept nogil:
@@ -444,12 +477,14 @@ cdef double cost(const Op *op, const Context *context, int phase) noexcept nogil
 cdef size_t workspace(const Op *op, int64_t rows) noexcept nogil:
     cdef Problem p = problem(op, rows)
     cdef Cut c
+    cdef int64_t stride
     if p.M == 0 or p.N == 0:
         return 0
     c = cut(op, &p)
     if c.depth > 1:
         return c.depth * p.M * p.N * op.itemsize
-    return p.M * copy_stride(op, &p, &c) * op.itemsize
+    stride = copy_stride(op, &p, &c)
+    return (p.M * stride + (p.M * p.N if needs_out(op, &p, &c, stride) else 0)) * op.itemsize
 
 
 cdef Kernel kernels[KINDS]

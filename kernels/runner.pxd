@@ -78,7 +78,7 @@ cdef extern from "simd/bodies.h" nogil:
         int torch
     ctypedef struct UpdateCall:
         void *arrays[UPDATED_ARRAYS]
-        int64_t rows, n, stride
+        int64_t rows, n, stride, grad_stride
         double learning_rate
         GradientOptions first
         SgdOptions sgd
@@ -141,8 +141,8 @@ cdef extern from "simd/bodies.h" nogil:
         int64_t rows, columns, depth
         bint turned, roomy
         void (*finished)(
-            const Product *product, int64_t row, int64_t rows, int64_t column, int64_t columns
-        ) noexcept nogil
+            const Product *product, int64_t row, int64_t rows, int64_t column, int64_t columns,
+            const void *part, int64_t part_stride) noexcept nogil
         const void *op
         const void *context
         int64_t first_row, first_column
@@ -155,6 +155,7 @@ cdef extern from "simd/bodies.h" nogil:
     ctypedef struct MatmulBodies:
         ProductBody nn, tn, nt
         ProductChoice *choose
+        bint (*hands_on)(const Product *product, ProductBody body) noexcept nogil
         void (*merge)(
             void *out, const void *parts, int64_t stride, int64_t count, const void *bias,
             int64_t columns, int64_t start, int64_t n) noexcept nogil
@@ -420,7 +421,7 @@ cdef extern from "op.h" nogil:
         void (*span)(const Op *op, const Context *context, int64_t start, int64_t count) noexcept nogil
         void (*tile)(
             const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count,
-            int64_t stride) noexcept nogil
+            int64_t stride, const void *part, int64_t part_stride) noexcept nogil
         int64_t (*row_groups)(const Op *op, const Context *context) noexcept nogil
         int by_rows
 
@@ -473,7 +474,7 @@ cdef extern from "op.h" nogil:
     int64_t common_groups(int64_t a, int64_t b)
     void run_tails(
         const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count,
-        int64_t stride)
+        int64_t stride, const void *part, int64_t part_stride)
     int64_t smaller(int64_t a, int64_t b)
     int64_t rows_in_span(int64_t width)
 

@@ -207,7 +207,7 @@ cdef void run_span(const Stage *stage, const Context *context) noexcept nogil:
     cdef const Op *op = stage.op
     cdef int64_t count = op_rows(op, context)
     if op.kernel.tile != NULL:
-        op.kernel.tile(op, context, 0, 1, count, count)
+        op.kernel.tile(op, context, 0, 1, count, count, NULL, 0)
     else:
         op.kernel.span(op, context, 0, count)
 

@@ -46,10 +46,11 @@ cdef void span_with_numbers(
 
 
 cdef void tile_with_numbers(
-    const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count, int64_t stride
+    const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count, int64_t stride,
+    const void *part, int64_t part_stride
 ) noexcept nogil:
     cdef Context own = with_numbers(op, context)
-    op.numbers.kernel.tile(op, &own, start, rows, count, stride)
+    op.numbers.kernel.tile(op, &own, start, rows, count, stride, part, part_stride)
 
 
 cdef class Step:

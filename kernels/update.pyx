@@ -47,7 +47,7 @@ cdef void describe(
     cdef bint torch = options[decay + 1].whole == TORCH
     for i in range(UPDATED_ARRAYS):
         call.arrays[i] = stretch(op, i, start) if i < arrays else NULL
-    call.rows, call.n, call.stride = rows, count, stride
+    call.rows, call.n, call.stride, call.grad_stride = rows, count, stride, stride
     call.first.scale = op.arguments[arrays]
     call.first.weight_decay = options[decay].number
     call.first.clipvalue = options[decay + 2].number
@@ -108,11 +108,14 @@ cdef inline void set_rates(
 
 
 cdef void update_tile(
-    const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count, int64_t stride
+    const Op *op, const Context *context, int64_t start, int64_t rows, int64_t count, int64_t stride,
+    const void *part, int64_t part_stride
 ) noexcept nogil:
     cdef UpdateCall call
     cdef Powers *powers = context.powers
     describe(&call, op, start, rows, count, stride)
+    if call.arrays[GRAD] == NULL:   # a gradient that has no memory
+        call.arrays[GRAD], call.grad_stride = <void *> part, part_stride
     if op.kernel.variant == ADAM and (
             powers.bases[0] != call.adam.beta_1 or powers.bases[1] != call.adam.beta_2):
         start_powers(powers, &call)
@@ -123,7 +126,7 @@ cdef void update_tile(
 cdef void update_span(
     const Op *op, const Context *context, int64_t start, int64_t count
 ) noexcept nogil:
-    update_tile(op, context, start, 1, count, count)
+    update_tile(op, context, start, 1, count, count, NULL, 0)
 
 
 cdef void prepare(Stage *stage, const Context *context) noexcept nogil:

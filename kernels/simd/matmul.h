@@ -14,7 +14,7 @@ enum { MOST_TAIL_ARRAYS = 4 };
  *     tn  a (depth, rows)   b (depth, columns)
  *     nt  a (rows, depth)   b (columns, depth) */
 struct Product {
-    void *out;
+    void *out;             /* NULL: only `finished` reads the sums, see `hands_on` */
     const void *a, *b;
     int64_t out_stride, a_stride, b_stride;
     const void *b_end;     /* where the array that b is a part of ends: no read goes beyond */
@@ -26,9 +26,9 @@ struct Product {
     int turned;            /* nt: see product_turns */
     int roomy;             /* out begins with a cache line and may be written to the end of its last */
     /* Called with each part of out as soon as its sums are complete, while it is in the cache:
-     * each element is in exactly one part. NULL: nobody wants to know. */
+     * each element is in exactly one part, which is where `part` says. NULL: nobody wants to know. */
     void (*finished)(const Product *product, int64_t row, int64_t rows, int64_t column,
-                     int64_t columns);
+                     int64_t columns, const void *part, int64_t part_stride);
     const void *op, *context;      /* for `finished` */
     int64_t first_row, first_column;  /* where out lies in the array that it is a part of */
     /* Of large arrays that `finished` reads at the places of out: what it reads at out's first. They
@@ -49,6 +49,9 @@ typedef struct {
     ProductBody nn, tn, nt;
     /* Which body these three use for a product: of nn, tn, nt. It does not look at the arrays. */
     ProductBody (*choose[3])(const Product *product);
+    /* Whether a body that `choose` gives for a product, as a whole, can do without out for each piece of it:
+     * then it keeps what it has finished until `finished` has seen that, and no longer. */
+    int (*hands_on)(const Product *product, ProductBody body);
     /* out (n) = parts[0] + parts[1] + ... + bias, in this order; part i begins at parts + i*stride.
      * bias has `columns` elements and repeats; the first one here is number `start` modulo that. */
     void (*merge)(void *out, const void *parts, int64_t stride, int64_t count, const void *bias,

@@ -42,10 +42,11 @@ enum { SGD, RMSPROP, ADAM, ADAGRAD, UPDATES };
  *     adagrad  square */
 enum { PARAM, GRAD, STATE, UPDATED_ARRAYS = 5 };
 
-/* `rows` stretches of n elements of each array, the next one `stride` elements behind: a tile of a weight. */
+/* `rows` stretches of n elements of each array, the next one `stride` elements behind, that of the gradient
+ * `grad_stride`: a tile of a weight. */
 typedef struct {
     void *arrays[UPDATED_ARRAYS];
-    int64_t rows, n, stride;
+    int64_t rows, n, stride, grad_stride;
     double learning_rate; /* Adam's: corrected for the bias of m and v */
     GradientOptions first;
     union {

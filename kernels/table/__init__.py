@@ -26,8 +26,9 @@ that no backward op names has no gradient. An input named in ``passes`` simply t
 output's gradient.
 
 An op marked ``elementwise`` can also run as a *tail*: on a stretch of elements that a product (an
-op marked ``runs_tails``) has just finished, while they are in the cache. One marked ``inplace`` may
-write each output over any input of its shape.
+op marked ``runs_tails``) has just finished, while they are in the cache. The output of one marked
+``hands_on`` then need have no memory, where the tail is an update and nobody else reads it. One
+marked ``inplace`` may write each output over any input of its shape.
 """
 
 from fastdl.kernels.table import (  # noqa: F401  (importing a family declares its ops)

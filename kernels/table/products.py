@@ -20,6 +20,7 @@ declare(
     in_("a", "K M"),
     in_("b", "K N"),
     runs_tails=True,
+    hands_on=True,
 )
 declare(
     "matmul_nt",
@@ -55,6 +56,7 @@ declare(
     in_("x", "B I"),
     in_("grad_out", "B O"),
     runs_tails=True,
+    hands_on=True,
 )
 declare(
     "dense_backward_bias",

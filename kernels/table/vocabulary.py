@@ -66,6 +66,7 @@ class Op:
         elementwise: bool = False,
         inplace: bool = False,
         runs_tails: bool = False,
+        hands_on: bool = False,
         by_rows: bool = False,
         early: tuple[str, ...] = (),
         late: tuple[str, ...] = (),
@@ -81,6 +82,8 @@ class Op:
         self.elementwise = elementwise
         self.inplace = inplace
         self.runs_tails = runs_tails
+        #: its output need have no memory where a tail alone reads it, an update
+        self.hands_on = hands_on
         #: one phase goes by the rows of B in order; of the other phases, which arguments those
         #: before it touch, and which only those after it do (tails belong to these where the output
         #: does)

@@ -1,6 +1,30 @@
 /* Matrix products in their three forms, the sums of partial ones, and transposition. */
 #include "checks.h"
 
+static int64_t seen; /* elements that `collect` has been given */
+
+static void collect(const Product *p, int64_t row, int64_t rows, int64_t column, int64_t columns,
+                    const void *part, int64_t stride) {
+    for (int64_t r = 0; r < rows; r++)
+        memcpy((real *)p->context + (row + r) * p->columns + column, (const real *)part + r * stride,
+               (size_t)columns * sizeof(real));
+    seen += rows * columns;
+}
+
+/* The same bits where nobody but `finished` sees them, if the product can go that way. */
+static void check_handed_on(Product product, int form) {
+    const real *out = product.out;
+    const int64_t n = product.rows * product.columns;
+    ProductBody body = bodies->matmul->choose[form](&product);
+    if (!bodies->matmul->hands_on(&product, body)) return;
+    product.out = NULL, product.finished = collect, product.context = array(n);
+    seen = 0;
+    body(&product);
+    near("elements handed on", n, product.depth, (double)seen, (double)n, 0);
+    for (int64_t i = 0; i < n; i++)
+        near("handed on", n, i, ((const real *)product.context)[i], out[i], 0);
+}
+
 static void check_product(int64_t rows, int64_t depth, int64_t columns) {
     const real *a = drawn(rows * depth, -1, 1), *b = drawn(depth * columns, -1, 1);
     const real *bias = drawn(columns, -1, 1);
@@ -28,6 +52,7 @@ static void check_product(int64_t rows, int64_t depth, int64_t columns) {
                      rows * 1000000 + depth * 1000 + columns, i * columns + j, out[i * columns + j],
                      sum, steps * size);
             }
+        if (!is_nt) check_handed_on(product, form);
     }
     done("product");
 }

@@ -33,7 +33,7 @@ static void compare(const char *what, const Arrays *a, int64_t i, double w, cons
 /* Runs an update of one stretch: of the call are given the state, the learning rate and the options. */
 static void update(int kind, const Arrays *a, UpdateCall call) {
     call.arrays[PARAM] = a->param, call.arrays[GRAD] = a->grad;
-    call.rows = 1, call.n = call.stride = a->n;
+    call.rows = 1, call.n = call.stride = call.grad_stride = a->n;
     bodies->update->choose[kind](&call)(&call);
 }
 
@@ -89,17 +89,17 @@ static void check_each(int64_t n, const GradientOptions *first, int torch) {
     done("updates");
 }
 
-/* A tile of two rows: what lies behind each of them stays as it is. */
+/* A tile of two rows: what lies behind each of them stays as it is. The gradient's lie side by side. */
 static void check_tile(int64_t n) {
     const int64_t wide = n / 2, most = wide > 0 ? wide - 1 : 0;
     const Arrays a = drawn_arrays(n);
     const UpdateCall call = {.arrays = {a.param, a.grad}, .rows = 2, .n = most, .stride = wide,
-                             .learning_rate = 0.1};
+                             .grad_stride = most, .learning_rate = 0.1};
     bodies->update->choose[SGD](&call)(&call);
     for (int64_t i = 0; i < n; i++) {
         const int inside = i < 2 * wide && i % wide < most;
-        near("sgd of a tile", n, i, a.param[i], a.before[i] - (inside ? 0.1 * a.grad[i] : 0),
-             4 * EPSILON);
+        const double g = inside ? a.grad[i / wide * most + i % wide] : 0;
+        near("sgd of a tile", n, i, a.param[i], a.before[i] - 0.1 * g, 4 * EPSILON);
     }
     done("tile");
 }
