@@ -23,7 +23,7 @@ from fastdl.loops import take_in, turn_weights
 from fastdl.lowering import Lowered, lower
 from fastdl.metrics.base import plain
 from fastdl.objective import Column, Kept, Objective
-from fastdl.rewrites import rewritten, sums_of_pooled
+from fastdl.rewrites import drawn_once, rewritten, sums_of_pooled
 from fastdl.tensor import Tensor, Variable, apply
 from fastdl.trace import Node, Trace, wrong_batch
 
@@ -297,7 +297,7 @@ def training_program(
         for variable in recorded:
             objective.squares(f"gradient of {variable.name}", own[variable])
             objective.squares(variable.name, variable)
-    nodes = [*ahead, *sums_of_pooled(backward), *updates.nodes]
+    nodes = [*ahead, *drawn_once(ahead, sums_of_pooled(backward)), *updates.nodes]
     fused = fused and model.fuse
     made = _with_totals(model, nodes, inputs, objective, capacity, fused, backend)
     made.norms = recorded

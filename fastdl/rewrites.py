@@ -6,6 +6,8 @@
 4. `without_leftovers` lets a convolution leave out the rows and columns that no window of the
    pooling behind it reads.
 5. `sums_of_pooled`, of the backward pass, sums a bias's gradient from fewer elements.
+6. `drawn_once`, of the backward pass too, takes the mask of a dropout behind a relu from its
+   output.
 
 Each is a function from nodes to nodes, and done whether ops are fused or not: it decides in which
 order sums are made, which fusing never does.
@@ -20,8 +22,8 @@ from fastdl.tensor import Tensor
 from fastdl.trace import Node, readers_of, root
 
 __all__ = [
-    "pooled_norms", "pools_first", "rewritten", "sums_of_pooled", "with_statistics",
-    "without_leftovers",
+    "drawn_once", "pooled_norms", "pools_first", "rewritten", "sums_of_pooled",
+    "with_statistics", "without_leftovers",
 ]  # fmt: skip
 
 
@@ -168,3 +170,29 @@ def sums_of_pooled(nodes: list[Node]) -> list[Node]:
             node = node.on({"grad_out": spread.inputs["grad_out"]}, node.outputs)
         changed.append(node)
     return changed
+
+
+def drawn_once(forward: list[Node], backward: list[Node]) -> list[Node]:
+    """The nodes of a backward pass, with what passes a dropout and then the relu before it decided
+    by the dropout's output: that is 0 exactly where one of the two lets nothing pass. So the mask
+    is not drawn again, which costs more than all the rest, and relu's own output need not be kept.
+    The same bits."""
+    readers = readers_of(backward)
+    dropouts = {n.inputs["x"]: n for n in forward if n.name == "dropout_forward"}
+    changed: dict[Node, list[Node]] = {}
+    for relu in backward:
+        if relu.name != "relu_backward":
+            continue
+        dropout, drawn = relu.inputs["grad_out"].node, dropouts.get(relu.inputs["out"])
+        if dropout is None or dropout.name != "dropout_backward" or drawn is None:
+            continue
+        if dropout.options != drawn.options or readers[relu.inputs["grad_out"]] != [relu]:
+            continue
+        passed = Tensor(relu.outputs["grad_x"].shape)
+        inputs = {"grad_out": dropout.inputs["grad_out"], "out": drawn.outputs["out"]}
+        first = relu.on(inputs, {"grad_x": passed})
+        then = dropout.on({"x": passed}, {"out": relu.outputs["grad_x"]})
+        then.op = OPS["scale"]
+        then.options = {"factor": 1.0 / (1.0 - drawn.options["rate"])}
+        changed[dropout], changed[relu] = [], [first, then]
+    return [new for node in backward for new in changed.get(node, [node])]

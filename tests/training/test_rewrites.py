@@ -6,7 +6,16 @@ import pytest
 import fastdl
 from fastdl import kernels, programs
 from fastdl.kernels import runner
-from fastdl.layers import BatchNormalization, Conv2D, Dense, Flatten, Input, MaxPooling2D, ReLU
+from fastdl.layers import (
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Input,
+    MaxPooling2D,
+    ReLU,
+)
 
 RNG = np.random.default_rng(4)
 X = RNG.normal(size=(12, 9, 8, 2)).astype(np.float32)
@@ -139,3 +148,24 @@ def test_what_is_normalised_behind_the_pool_has_the_bits_of_before(channels, dty
         assert (index[..., :2] == 0).all() or not given  # of equal elements the first
         again = kernels.batchnorm_forward(picked, mean, variance, **given)
         np.testing.assert_array_equal(again, out)
+
+
+@pytest.mark.parametrize("flat", [False, True], ids=["relu, dropout", "relu, flat, dropout"])
+def test_a_mask_behind_a_relu_is_not_drawn_again(flat, monkeypatch):
+    x = np.where(RNG.random(X.shape) < 0.5, X, 0).astype(np.float32)
+    y = RNG.normal(size=(len(X), 3)).astype(np.float32)
+
+    def fitted():
+        fastdl.set_seed(3)
+        parts = [Input((9, 8, 2)), Conv2D(3, 3), ReLU(), *[Flatten()] * flat, Dropout(0.3)]
+        model = fastdl.Sequential([*parts, Flatten(), Dense(8), Dense(3), ReLU(), Dropout(0.5)])
+        model.compile("sgd", "mean_squared_error")
+        model.fit(x, y, batch_size=len(x), epochs=3, shuffle=False, verbose=0)
+        return model, ops_of(model).count("dropout_backward")
+
+    model, drawn = fitted()
+    monkeypatch.setattr(programs, "drawn_once", lambda forward, backward: backward)
+    plain, drawn_without = fitted()
+    assert (drawn, drawn_without) == (int(flat), 2)
+    for one, other in zip(model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
