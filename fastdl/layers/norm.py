@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -169,7 +170,9 @@ class BatchNormalization(_Normalization):
         if mask is None:
             mean, variance = apply("batchnorm_statistics", x=x)
         else:  # over the time steps that count
-            share = ops.expand_dims(mask / ops.maximum(ops.sum(mask), 1.0), -1)
+            inside = x.shape[2:-1]  # of images, say
+            counted = ops.maximum(ops.sum(mask) * math.prod(n or 0 for n in inside), 1.0)
+            share = ops.reshape(mask / counted, (*mask.shape, *(1 for _ in inside), 1))
             axes = tuple(range(len(x.shape) - 1))
             mean = ops.sum(x * share, axes)
             distance = x - mean

@@ -116,3 +116,19 @@ def test_two_ways_give_zeros_where_the_sequence_is_masked(float64):
     assert (out[:, [0, -1]] == 0).all() and (out[:, 1:-1] != 0).all()
     last = layers.Bidirectional(GRU(2), None)(x)
     assert all((t.numpy() != 0).all() for t in last)
+
+
+def test_images_of_masked_steps_do_not_count_in_batch_norms(float64):
+    images, mask = RNG.normal(size=(6, 4, 5, 5, 1)), np.ones((6, 4))
+    results = []
+    for steps, x, m in ((4, images, mask), (6, padded(images, 3.0), padded(mask))):
+        fastdl.set_seed(2)
+        inputs, given = Input((steps, 5, 5, 1)), Input((steps,))
+        hidden = layers.ConvLSTM2D(2, 3, return_sequences=True)(inputs, mask=given)
+        out = layers.ConvLSTM2D(1, 3)(layers.BatchNormalization()(hidden))
+        model = Model([inputs, given], layers.Flatten()(out))
+        model.compile("sgd", "mse")
+        y = np.ones((6, *model.output_shape[1:]))
+        results.append([*model.fit([x, m], y, verbose=0).history["loss"], *model.get_weights()])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, 1e-9, 1e-12)
