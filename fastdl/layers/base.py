@@ -446,7 +446,15 @@ class Layer:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Layer:
         """Makes a layer from what `get_config` gave."""
-        return cls(**config)
+        try:
+            return cls(**config)
+        except TypeError as error:
+            if cls.get_config is not Layer.get_config:
+                raise
+            raise TypeError(
+                f"{cls.__name__}: to be made again it needs a get_config() that gives all "
+                f"arguments of __init__: {error}"
+            ) from error
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

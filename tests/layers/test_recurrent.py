@@ -244,3 +244,11 @@ def test_a_cell_of_ones_own_in_both_directions(float64):
     both = layers.Bidirectional(RNN(Minimal(3)))
     out = both(np.ones((2, 4, 3)))
     assert type(both.backward_layer.cell) is Minimal and out.shape == (2, 6)
+
+
+def test_a_cell_that_cannot_be_made_again_is_told_why():
+    class Forgetful(Minimal):
+        get_config = Layer.get_config
+
+    with pytest.raises(TypeError, match=r"Forgetful: .* get_config\(\) that gives .*'units'"):
+        layers.Bidirectional(RNN(Forgetful(3)))
