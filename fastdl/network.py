@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastdl._names import unknown_name
 from fastdl._nested import flatten
 from fastdl.arena import consolidate
 from fastdl.data import as_array, as_rows, by_dlpack
@@ -92,7 +93,7 @@ class Network(Layer):
         Raises
         ------
         ValueError
-            If there is no such layer; the message gives the names.
+            If there is no such layer; the message gives the nearest name, and all of them.
         """
         if (name is None) == (index is None):
             raise ValueError(f"{self.name}: get_layer wants a name or an index")
@@ -104,8 +105,7 @@ class Network(Layer):
         for layer in layers:
             if layer.name == name:
                 return layer
-        names = ", ".join(layer.name for layer in layers)
-        raise ValueError(f"{self.name}: has no layer {name!r}; there are: {names}")
+        raise unknown_name(f"layer of {self.name}", str(name), (layer.name for layer in layers))
 
     def build(self, input_shape: Any) -> None:
         """Makes all weights.

@@ -192,14 +192,6 @@ cdef void accumulate(
         total[1] += rows
 
 
-cdef void prepare_accumulate(Stage *stage, const Context *context) noexcept nogil:
-    stage.run = accumulate_alone
-
-
-cdef void accumulate_alone(const Stage *stage, const Context *context) noexcept nogil:
-    accumulate(stage.op, context, 0, 0)
-
-
 cdef void batch_mean(
     const Op *op, const Context *context, int phase, int64_t piece
 ) noexcept nogil:
@@ -303,7 +295,6 @@ register_rows(
 accumulate_kernel.phases = 1
 accumulate_kernel.pieces = one_piece
 accumulate_kernel.run_piece = accumulate
-accumulate_kernel.prepare = prepare_accumulate
 accumulate_kernel.cost = accumulate_cost
 register("accumulate", &accumulate_kernel, "total values sample_weight", "by_weight")
 

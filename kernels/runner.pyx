@@ -204,12 +204,7 @@ cdef void prepare_span(Stage *stage, const Context *context) noexcept nogil:
 
 
 cdef void run_span(const Stage *stage, const Context *context) noexcept nogil:
-    cdef const Op *op = stage.op
-    cdef int64_t count = op_rows(op, context)
-    if op.kernel.tile != NULL:
-        op.kernel.tile(op, context, 0, 1, count, count, NULL, 0)
-    else:
-        op.kernel.span(op, context, 0, count)
+    stage.op.kernel.span(stage.op, context, 0, op_rows(stage.op, context))
 
 
 cdef int register_elementwise(
